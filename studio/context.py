@@ -1,0 +1,103 @@
+"""`Context`: all that a mode and an engine see of the world while a job runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from studio import events
+from studio.errors import Cancelled
+from studio.media.clip import Clip
+
+
+class Preview(Protocol):
+    """Makes the preview when it is wanted, and only then: a small `Clip` of all frames as they look now."""
+
+    def __call__(self) -> Clip: ...
+
+
+class Context:
+    """One job's hands.
+
+    Every method that reports is also a cancellation point: it raises `Cancelled` once the user asked for it.
+
+    Args:
+        job_id: names the job in events and logs.
+        scratch: an empty folder of the job's own, removed afterwards.
+        emit: takes the events.
+        lease: opens an engine for a variant's id (see `studio.models.manager`).
+        find_input: turns the path in a request into a path on disk.
+        cancelled: True once the user asked to stop.
+        show: writes a preview clip to a file and returns the event for it, or None when it is too soon for another.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        scratch: Path,
+        emit: Callable[[events.Event], None],
+        lease: Callable[[str, "Context"], AbstractContextManager[Any]],
+        find_input: Callable[[str], Path],
+        cancelled: Callable[[], bool] = lambda: False,
+        show: Callable[[Preview], events.Preview | None] = lambda make: None,
+    ) -> None:
+        self.job_id = job_id
+        self.scratch = scratch
+        self.log = logging.getLogger(f"studio.job.{job_id}")
+        self._emit = emit
+        self._lease = lease
+        self._find_input = find_input
+        self._cancelled = cancelled
+        self._show = show
+
+    def check(self) -> None:
+        """Raises `Cancelled` once the user asked for it; call it wherever nothing is reported for long."""
+        if self._cancelled():
+            raise Cancelled()
+
+    def step(self, done: int, total: int, stage: str = "sample", preview: Preview | None = None) -> None:
+        """Reports that `done` of `total` units of `stage` are finished.
+
+        Args:
+            stage: encode, sample, decode, render, ...: one word that a person understands.
+            preview: called only if it is time for another preview.
+        """
+        self.check()
+        self._emit(events.Step(job_id=self.job_id, stage=stage, done=done, total=total))
+        if preview is not None:
+            shown = self._show(preview)
+            if shown is not None:
+                self._emit(shown)
+
+    def loading(self, component: str, done_bytes: int, total_bytes: int) -> None:
+        """Reports how much of a component's weights is in place."""
+        self.check()
+        self._emit(
+            events.Loading(job_id=self.job_id, component=component, done_bytes=done_bytes, total_bytes=total_bytes)
+        )
+
+    def writing(self, done: int, total: int) -> None:
+        """Reports how many frames are in the file."""
+        self.check()
+        self._emit(events.Writing(job_id=self.job_id, done=done, total=total))
+
+    def notice(self, sentence: str) -> None:
+        """Tells the user something although the job goes on."""
+        self._emit(events.Notice(job_id=self.job_id, message=sentence))
+
+    def input(self, path: str) -> Path:
+        """Where the file that a request names lies."""
+        return self._find_input(path)
+
+    def lease(self, variant: str) -> AbstractContextManager[Any]:
+        """``with ctx.lease("svd-xt") as engine``: the variant's engine, pinned until the block ends.
+
+        Raises:
+            NotInstalled: its weights are not here; says what to install.
+            DoesNotFit: not even the smallest plan fits.
+        """
+        return self._lease(variant, self)

@@ -1,0 +1,124 @@
+"""`VariantSpec`: one yaml a variant, the only home of a checkpoint's facts.
+
+Nobody branches on a variant's name. What a variant can do, which request fields it listens to, with which
+defaults and bounds, where its weights come from and under which licence: all of it is data here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from studio.errors import BadInput
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Option(_Data):
+    """How a variant treats one request field: its default and, where narrower than the field's own, its bounds."""
+
+    default: Any
+    min: float | None = None
+    max: float | None = None
+    multiple_of: int | None = None
+    choices: tuple[Any, ...] | None = None
+    trained: tuple[Any, ...] | None = Field(
+        default=None, description="values the weights were trained on; others run with a notice"
+    )
+
+
+class Capability(_Data):
+    """One thing that a variant can do, named as its mode is, with the request fields it listens to."""
+
+    options: dict[str, Option]
+
+
+class HubSource(_Data):
+    """A repository on the hub at a pinned revision, in diffusers' folder layout."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="commit hash")
+    dtype: Literal["fp16", "fp32"]
+    weights: dict[str, str] = Field(description="component -> file inside the repository (.safetensors)")
+    other: tuple[str, ...] = Field(default=(), description="small files (configs) that go with them")
+    total_bytes: int
+
+
+class FileSource(_Data):
+    """One `.safetensors` file, recognised by name in the models folder or in ComfyUI's."""
+
+    kind: Literal["file"] = "file"
+    names: tuple[str, ...]
+    layout: Literal["sgm"] = "sgm"
+    total_bytes: int
+
+
+class BundledSource(_Data):
+    """Nothing to install: the engine is part of the studio."""
+
+    kind: Literal["bundled"] = "bundled"
+
+
+Source = Annotated[Union[HubSource, FileSource, BundledSource], Field(discriminator="kind")]
+
+
+class Licence(_Data):
+    """The licence of the weights, and whether the publisher asks to accept it before the download."""
+
+    name: str
+    url: str = ""
+    gated: bool = False
+    note: str = ""
+
+
+class VariantSpec(_Data):
+    """A checkpoint (or an embedded engine) as data. `family` names the module in `studio/engines/`."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")
+    title: str
+    summary: str
+    family: str
+    capabilities: dict[str, Capability]
+    sources: tuple[Source, ...]
+    licence: Licence
+    facts: dict[str, Any] = Field(
+        default_factory=dict, description="what the family's engine reads: frames, sigmas, scaling, ..."
+    )
+    component_bytes: dict[str, int] = Field(default_factory=dict, description="weights in fp16, by component")
+
+    @property
+    def bundled(self) -> bool:
+        """True where there is nothing to install."""
+        return any(isinstance(s, BundledSource) for s in self.sources)
+
+    def options_for(self, capability: str) -> dict[str, Option]:
+        """The request fields that this variant listens to in that mode.
+
+        Raises:
+            BadInput: the variant cannot do this.
+        """
+        if capability not in self.capabilities:
+            able = ", ".join(sorted(self.capabilities))
+            raise BadInput(f"variant: {self.id} can't do {capability}; it does {able}.", field="variant")
+        return self.capabilities[capability].options
+
+
+def read_spec(path: Path) -> VariantSpec:
+    """The spec in one yaml file, whose stem is the variant's id.
+
+    Raises:
+        BadInput: the file is not a spec; says which entry is wrong.
+    """
+    try:
+        spec = VariantSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as e:
+        raise BadInput(f"{path.name} is not a variant: {e}") from e
+    if spec.id != path.name.removesuffix(".yaml"):
+        raise BadInput(f"{path.name}: its id is {spec.id}; file name and id must agree.")
+    return spec

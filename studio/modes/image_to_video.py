@@ -1,0 +1,135 @@
+"""Image-to-video: a picture comes alive, by SVD or by a camera move over the still."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from studio.context import Context
+from studio.media.fit import Fit, fit_picture
+from studio.media.read import read_picture
+from studio.modes.mode import Mode, Result
+from studio.modes.request import PicturePath, Request, form
+
+
+class ImageToVideo(Request):
+    """A clip that begins with the picture.
+
+    Fields that a variant does not listen to are ignored with a notice; None means the variant's default.
+    """
+
+    mode: Literal["image-to-video"] = "image-to-video"
+    image: PicturePath = Field(
+        description="The picture: PNG, JPEG, WebP or GIF (its first frame).",
+        json_schema_extra=form(control="picture"),
+    )
+    variant: str = Field(
+        default="parallax",
+        description="The model that animates.",
+        json_schema_extra=form(control="variant", title="Model"),
+    )
+    camera_move: Literal[
+        "push-in", "pull-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "truck-left", "truck-right",
+        "pedestal-up", "pedestal-down", "arc-left", "arc-right", "orbit", "roll", "dolly-zoom", "handheld",
+    ] | None = Field(
+        default=None,
+        description="How the camera moves over the still.",
+        json_schema_extra=form(group="main", control="choice", title="Camera move"),
+    )
+    amount: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=None,
+        description="How far the camera goes; 1 is a clear move, 0 stands still.",
+        json_schema_extra=form(group="main", control="slider", step=0.05),
+    )
+    easing: Literal["linear", "ease-in", "ease-out", "ease-in-out"] | None = Field(
+        default=None,
+        description="How the move starts and ends.",
+        json_schema_extra=form(group="motion", control="choice"),
+    )
+    motion_bucket: Annotated[int, Field(ge=1, le=255)] | None = Field(
+        default=None,
+        description="SVD's amount of motion, of any kind; 127 is what it saw most.",
+        json_schema_extra=form(group="main", control="slider", step=1, title="Motion bucket"),
+    )
+    frames: Annotated[int, Field(ge=2, le=240)] | None = Field(
+        default=None,
+        description="Number of frames.",
+        json_schema_extra=form(group="motion", control="slider", step=1, unit="frames"),
+    )
+    conditioning_fps: Annotated[int, Field(ge=2, le=30)] | None = Field(
+        default=None,
+        description="The rate that SVD is told to move at; not the rate of the file.",
+        json_schema_extra=form(group="motion", control="slider", step=1, unit="fps", title="Conditioning fps"),
+    )
+    noise_augmentation: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Noise added to the picture that SVD is shown; more of it lets it stray further.",
+        json_schema_extra=form(group="motion", control="slider", step=0.01, title="Noise augmentation"),
+    )
+    steps: Annotated[int, Field(ge=1, le=200)] | None = Field(
+        default=None,
+        description="Sampling steps.",
+        json_schema_extra=form(group="sampling", control="slider", step=1),
+    )
+    guidance_min: Annotated[float, Field(ge=1, le=20)] | None = Field(
+        default=None,
+        description="Guidance of the first frame.",
+        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, first frame"),
+    )
+    guidance_max: Annotated[float, Field(ge=1, le=20)] | None = Field(
+        default=None,
+        description="Guidance of the last frame; it rises linearly.",
+        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, last frame"),
+    )
+    decode_chunk: Annotated[int, Field(ge=1, le=240)] | None = Field(
+        default=None,
+        description="Frames decoded at a time; fewer need less memory and may flicker.",
+        json_schema_extra=form(group="sampling", control="slider", step=1, title="Decode chunk", unit="frames"),
+    )
+    width: Annotated[int, Field(ge=64, le=4096)] | None = Field(
+        default=None,
+        description="Width of the clip.",
+        json_schema_extra=form(group="output", unit="px", step=8),
+    )
+    height: Annotated[int, Field(ge=64, le=4096)] | None = Field(
+        default=None,
+        description="Height of the clip.",
+        json_schema_extra=form(group="output", unit="px", step=8),
+    )
+    fit: Fit = Field(
+        default="crop",
+        description="How a picture of another shape meets the clip's: cut its edges, or keep all of it with bars "
+        "of the background colour, or with a blurred copy behind. It is never stretched.",
+        json_schema_extra=form(group="main", control="choice"),
+    )
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = Field(
+        default="#ffffff",
+        description="Colour behind transparent pixels and in bars, #rrggbb.",
+        json_schema_extra=form(group="output", control="text"),
+    )
+
+
+def run(request: ImageToVideo, ctx: Context) -> Result:
+    """The clip, by whatever the request's variant is."""
+    picture = read_picture(ctx.input(request.image), background=request.background)
+    for sentence in picture.notices:
+        ctx.notice(sentence)
+    fitted = fit_picture(picture.pixels, request.width, request.height, request.fit, background=request.background)
+    if fitted.mapping.says:
+        ctx.notice(fitted.mapping.says)
+    with ctx.lease(request.variant) as engine:
+        clip = engine.animate(fitted.pixels, request, ctx)
+    return Result(clip, facts={"fit": fitted.mapping.as_dict()})
+
+
+MODE = Mode(
+    id="image-to-video",
+    title="Image to video",
+    action="Animate",
+    summary="A clip that begins with your picture.",
+    order=1,
+    request=ImageToVideo,
+    run=run,
+    inputs=("image",),
+)
