@@ -40,7 +40,7 @@ class Context:
         job_id: str,
         scratch: Path,
         emit: Callable[[events.Event], None],
-        lease: Callable[[str, "Context"], AbstractContextManager[Any]],
+        lease: Callable[[str, Context], AbstractContextManager[Any]],
         find_input: Callable[[str], Path],
         cancelled: Callable[[], bool] = lambda: False,
         show: Callable[[Preview], events.Preview | None] = lambda make: None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -95,7 +95,7 @@ class CancelledEvent(_Event):
     kind: Literal["cancelled"] = "cancelled"
 
 
-Event = Union[Queued, Started, Loading, Step, Preview, Writing, Notice, Finished, Failed, CancelledEvent]
+Event = Queued | Started | Loading | Step | Preview | Writing | Notice | Finished | Failed | CancelledEvent
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 

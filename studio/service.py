@@ -2,80 +2,406 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from studio.events import Event
-from studio.jobs.job import Job, State
+from studio.errors import BadInput, NotInstalled
+from studio.events import Event, Finished
+from studio.jobs import intake
+from studio.jobs.dispatcher import Dispatcher, sweep
+from studio.jobs.estimate import profile_key
+from studio.jobs.inputs import drop_unused, find_input, is_reference
+from studio.jobs.job import OPEN_STATES, Job, State
+from studio.jobs.owner import Owner
+from studio.jobs.runners import InlineRunner, ProcessRunner, Runner
+from studio.jobs.store import Journal
+from studio.jobs.workshop import open_catalog
+from studio.media import recipe as recipes
+from studio.media.write import SUFFIXES
+from studio.models import source
+from studio.models.plan import Plan, make_plan
 from studio.models.spec import VariantSpec
-from studio.modes import Mode, Request
+from studio.models.status import VariantStatus, status_of
+from studio.modes import Mode, Request, all_modes
 from studio.settings import Settings
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class VariantStatus:
-    """A variant as the listing shows it.
-
-    Args:
-        usable: it can run now.
-        where: file or folder of its weights, or ``embedded``; "" where there is none.
-        note: why it is not usable, in one sentence; "" where it is.
-        command: what to type to install it; "" where there is nothing to install.
-        resident: components on the device now -> bytes.
-    """
-
-    spec: VariantSpec
-    usable: bool
-    where: str
-    disk_bytes: int
-    note: str = ""
-    command: str = ""
-    resident: Mapping[str, int] = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a request will need: `says` is one line for a person; `fits` False means it would be refused."""
-
-    fits: bool
-    says: str
-    weights_bytes: int
-    device_bytes: int | None
-    seconds: float | None
+DOUBLE_CLICK_S = 1.0
+_KEEP_UNUSED_INPUTS_S = 24 * 3600
+_POLL_S = 0.5
 
 
 class Studio:
-    def __init__(self, settings: Settings) -> None: ...
-    def close(self) -> None: ...
-    def modes(self) -> Mapping[str, Mode]: ...
-    def variants(self, capability: str | None = None) -> list[VariantStatus]: ...
+    """The studio on one home folder.
+
+    Jobs are run by one device process, or by a thread of this one (`Settings.runner`), which starts with the first
+    submission. Several processes may open the same home: each runs its own jobs, all see all of them.
+
+    Args:
+        serve: this process stays: it also takes over waiting jobs of a studio that died.
+        wrap: see `InlineRunner`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, serve: bool = False, wrap: Callable[[Callable], Callable] | None = None
+    ) -> None:
+        self.settings = settings
+        self.catalog = open_catalog(settings)
+        self._serve = serve
+        self._wrap = wrap
+        self._journal = Journal(settings.journal)
+        self._owner = Owner(settings.home / "owners")
+        self._lock = threading.RLock()
+        self._dispatcher: Dispatcher | None = None
+        self._recover()
+
+    def close(self) -> None:
+        """Stops the running job, which shows as interrupted, and lets go of everything; waiting jobs keep waiting."""
+        with self._lock:
+            if self._dispatcher is not None:
+                self._dispatcher.close()
+                self._dispatcher = None
+            self._owner.close()
+            self._journal.close()
+
+    def __enter__(self) -> Studio:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _recover(self) -> None:
+        for owner in self._journal.open_owners():
+            if self._owner.alive(owner):
+                continue
+            for job_id, target in self._journal.interrupt(owner):
+                sweep(self.settings, job_id, target)
+            if self._serve:
+                self._journal.adopt(owner, self._owner.id)
+        if self._serve:
+            older = time.time() - _KEEP_UNUSED_INPUTS_S
+            drop_unused(self.settings.inputs, self._journal.inputs_in_use(), older_than=older)
+            if self._journal.queue(self._owner.id):
+                self._jobs().wake()
+
+    def _jobs(self) -> Dispatcher:
+        with self._lock:
+            if self._dispatcher is None:
+                self._dispatcher = Dispatcher(self.settings, self._journal, self._owner.id, self._make_runner)
+            return self._dispatcher
+
+    def _make_runner(self, on_event: Callable[[Event], None], on_lost: Callable[[str], None]) -> Runner:
+        inline = self.settings.runner == "inline" or self._wrap is not None
+        if inline or (self.settings.runner == "auto" and not self._serve):
+            return InlineRunner(self.settings, on_event, wrap=self._wrap)
+        return ProcessRunner(self.settings, on_event, on_lost)
+
+    # --- what there is ----------------------------------------------------------------------------------------
+
+    def modes(self) -> Mapping[str, Mode]:
+        """Every mode by id, in tab order."""
+        return all_modes()
+
     def presets(self, mode: str) -> Mapping[str, Mapping[str, Any]]:
-        """Preset id -> its fields (with a `title`)."""
+        """Preset id -> its fields, and its ``title``."""
+        return intake.read_presets(mode, self.settings.configs, self.settings.home / "configs")
+
+    def variants(self, capability: str | None = None) -> list[VariantStatus]:
+        """The variants that can do this, or all; the usable ones first."""
+        specs = self.catalog if capability is None else self.catalog.able(capability)
+        found = [self.variant(spec.id) for spec in specs]
+        return sorted(found, key=lambda v: not v.usable)
+
+    def variant(self, variant: str) -> VariantStatus:
+        """One variant as the listing shows it.
+
+        Raises:
+            BadInput: there is none of this id.
+        """
+        spec = self.catalog.get(variant)
+        resident = {
+            row["component"]: row["bytes"]
+            for row in (self._dispatcher.runner.ledger() if self._dispatcher else [])
+            if variant in row["variants"]
+        }
+        installed = None if spec.bundled else self._installed(spec)
+        return status_of(spec, installed, precision=self._dtype(), resident=resident)
+
+    def _dtype(self) -> str:
+        return "fp16" if self.settings.precision == "auto" else self.settings.precision
+
+    def _installed(self, spec: VariantSpec) -> source.Installed | None:
+        return source.find(
+            spec, models_dir=self.settings.models, comfyui_dir=self.settings.comfyui_dir, precision=self._dtype()
+        )
+
+    # --- one request ------------------------------------------------------------------------------------------
+
     def check(self, request: Mapping[str, Any] | Request) -> tuple[Request, list[str]]:
-        """The complete request (mode's model) and notices. Raises BadInput with .field"""
-    def plan(self, request: Mapping[str, Any] | Request) -> Plan: ...
+        """The request with nothing left open, and notices; nothing is kept or journaled.
+
+        Raises:
+            BadInput: `field` says which control is at fault.
+        """
+        given = request.model_dump(exclude_unset=True) if isinstance(request, Request) else dict(request)
+        if isinstance(request, Request):
+            given["mode"] = request.mode
+        mode = intake.mode_of(given)
+        complete, notices = intake.complete(given, self.catalog, self.presets(mode.id))
+        intake.check_size(complete, self.settings)
+        return complete, notices
+
+    def plan(self, request: Mapping[str, Any] | Request) -> Plan:
+        """What the request will need, before it is asked for; one line for a person in `says`.
+
+        Raises:
+            BadInput: the request won't do.
+        """
+        complete, _ = self.check(request)
+        spec = self.catalog.get(complete.variant)
+        known = self._journal.profile(profile_key(complete.mode, complete.model_dump()))
+        return make_plan(spec, usable=self.variant(spec.id).usable, seconds=sum(known.values()) or None)
+
     def submit(self, request: Mapping[str, Any] | Request, *, output: Path | None = None, session: str = "") -> Job:
-        """Journals the job and returns at once. request["mode"] names the mode; "preset" may name a preset.
-        Raises BadInput (with .field), NotInstalled, before anything is journaled."""
+        """Journals the request as a job, and returns at once.
+
+        Args:
+            request: fields, with ``mode`` and, if wanted, ``preset``.
+            output: the file to write, its suffix the format; in the studio's outputs by default.
+            session: who asks. The same words from the same session within a second are one wish.
+
+        Raises:
+            BadInput: before anything is journaled; `field` says which control is at fault.
+            NotInstalled: the variant's weights are not here.
+        """
+        given = dict(request) if isinstance(request, Mapping) else request.model_dump(exclude_unset=True)
+        given.setdefault("mode", getattr(request, "mode", None))
+        if output is not None:
+            given["format"] = _format_of(output, given.get("format"))
+        asked = {k: v for k, v in given.items() if v is not None}
+        with self._lock:
+            twin = self._journal.twin(session, asked, time.time() - DOUBLE_CLICK_S) if session else None
+            if twin is not None:
+                return self.job(twin.id)
+            complete, notices = self.check(given)
+            mode = all_modes()[complete.mode]
+            self._check_usable(complete.variant)
+            if self._journal.waiting() >= self.settings.queue_limit:
+                raise BadInput(
+                    f"The queue is full ({self.settings.queue_limit} jobs wait).", "Try again when one has ended."
+                )
+            complete = intake.keep_inputs(complete, mode, self.settings)
+            job, target = self._new_job(complete, asked, notices, output)
+            self._journal.add(job, target=target, owner=self._owner.id, session=session)
+            self._jobs().wake()
+        return self.job(job.id)
+
+    def _check_usable(self, variant: str) -> None:
+        status = self.variant(variant)
+        if not status.usable:
+            raise NotInstalled(f"variant: {variant} can't run here. {status.note}", status.command, field="variant")
+
+    def _new_job(
+        self, complete: Request, asked: dict[str, Any], notices: list[str], output: Path | None
+    ) -> tuple[Job, Path]:
+        now = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+        job_id = f"{stamp}-{uuid.uuid4().hex[:6]}"
+        folder = self.settings.outputs / time.strftime("%Y-%m-%d", time.localtime(now))
+        target = output.expanduser().absolute() if output else folder / f"{job_id}.{complete.format}"
+        job = Job(
+            id=job_id,
+            mode=complete.mode,
+            state="queued",
+            request=complete.model_dump(mode="json"),
+            asked=asked,
+            request_hash=intake.request_hash(complete),
+            output=str(target) if output else None,
+            created_at=now,
+            notices=tuple(notices),
+        )
+        return job, target
+
+    # --- jobs -------------------------------------------------------------------------------------------------
+
     def job(self, job_id: str) -> Job:
-        """Newest snapshot. BadInput if unknown. Cheap: poll it at 4 Hz and compare .version."""
+        """The newest snapshot; cheap enough to ask four times a second.
+
+        Raises:
+            BadInput: there is no such job.
+        """
+        job = self._journal.get(job_id)
+        return self._dispatcher.overlay(job) if self._dispatcher else job
+
     def events(self, job_id: str) -> Iterator[Event]:
-        """Blocks; yields until the last event (Finished, Failed, CancelledEvent). Steps may be skipped when slow."""
-    def wait(self, job_id: str, timeout_s: float | None = None) -> Job: ...
-    def cancel(self, job_id: str) -> Job: ...
-    def history(self, *, limit: int = 50, before: float | None = None, states: tuple[State, ...] = (), mode: str | None = None) -> list[Job]:
-        """Newest first."""
+        """Waits and yields until the job's last event; events that a newer one supersedes may be left out."""
+        job = self.job(job_id)
+        if job.open and self._journal.owner(job_id) == self._owner.id:
+            yield from self._jobs().follow(job_id)
+            return
+        while job.open:  # another process runs it
+            time.sleep(_POLL_S)
+            job = self.job(job_id)
+        if job.error is not None:
+            yield job.error
+        elif job.state == "done":
+            yield Finished(job_id=job_id, files=job.files, elapsed_s=round(job.elapsed_s or 0, 3))
+
+    def wait(self, job_id: str) -> Job:
+        """The job, once it has ended."""
+        for _ in self.events(job_id):
+            continue
+        return self.job(job_id)
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks the job to stop, whichever studio process runs it; after `Settings.cancel_grace_s` it is made to."""
+        job = self._journal.get(job_id)
+        if job.open and self._journal.owner(job_id) == self._owner.id:
+            self._jobs().cancel(job)
+        elif job.open:
+            self._journal.update(job_id, cancel_asked=1)
+        return self.job(job_id)
+
+    def history(
+        self,
+        *,
+        limit: int = 50,
+        before: float | None = None,
+        states: tuple[State, ...] = (),
+        mode: str | None = None,
+    ) -> list[Job]:
+        """Jobs, newest first.
+
+        Args:
+            before: only those created before this time, seconds since the epoch.
+        """
+        jobs = self._journal.history(limit=limit, before=before, states=states, mode=mode)
+        return [self._dispatcher.overlay(j) for j in jobs] if self._dispatcher else jobs
+
+    def done_with(self, request: Mapping[str, Any], output: Path) -> Job | None:
+        """A finished job of an equal request that left this file, if there is one. The seed has to be given."""
+        if request.get("seed") is None:
+            return None
+        complete, _ = self.check({**request, "format": _format_of(output, request.get("format"))})
+        complete = intake.keep_inputs(complete, all_modes()[complete.mode], self.settings)
+        wanted = str(output.expanduser().absolute())
+        for job in self._journal.with_hash(intake.request_hash(complete), ("done",)):
+            if wanted in job.files and Path(wanted).is_file():
+                return job
+        return None
+
     def rerun(self, job_id: str) -> Job:
-        """The same request again (same seed), as a new job."""
+        """The same request, seed included, as a new job."""
+        return self.submit(self._journal.get(job_id).request)
+
+    def recipe(self, path: Path) -> Mapping[str, Any]:
+        """How that file was made.
+
+        Raises:
+            BadInput: there is no such file, or it carries no recipe.
+        """
+        return recipes.read_recipe(path)
+
     def rerun_file(self, path: Path, *, output: Path | None = None, inputs: Mapping[str, Path] | None = None) -> Job:
-        """What a finished file's recipe says, again."""
+        """What a file's recipe says, as a new job.
+
+        Args:
+            inputs: request field -> file, where the studio has not kept the one that the recipe names.
+
+        Raises:
+            BadInput: no recipe, or an input is missing or is another one.
+        """
+        request = dict(self.recipe(path)["request"])
+        for name in intake.mode_of(request).inputs:
+            if inputs and name in inputs:
+                wanted = request[name]
+                request[name] = str(inputs[name])
+                complete, _ = self.check(request)
+                kept = intake.keep_inputs(complete, all_modes()[complete.mode], self.settings)
+                if is_reference(wanted) and getattr(kept, name) != wanted:
+                    raise BadInput(f"{name}: {inputs[name].name} is not the file that the recipe names.", field=name)
+            find_input(request[name], self.settings.inputs, field=name)
+        if output is not None:
+            request["format"] = _format_of(output, None)
+        return self.submit(request, output=output)
+
     def delete(self, job_id: str) -> None:
-        """Removes an ended job and its files (only those under the studio's outputs)."""
-    def recipe(self, path: Path) -> Mapping[str, Any]: ...
-    def pull(self, variant: str, report=None) -> VariantStatus: ...
-    def verify(self, variant: str) -> VariantStatus: ...
-    def remove(self, variant: str) -> VariantStatus: ...
+        """Forgets an ended job and removes what it left in the studio's outputs; files elsewhere are kept.
+
+        Raises:
+            BadInput: it has not ended.
+        """
+        job = self._journal.get(job_id)
+        if job.state in OPEN_STATES:
+            raise BadInput(f"Job {job_id} is {job.state}.", "Cancel it first.")
+        outputs = self.settings.outputs.resolve()
+        for name in job.files:
+            path = Path(name).resolve()
+            if path.is_relative_to(outputs):
+                path.unlink(missing_ok=True)
+        if job.poster:
+            Path(job.poster).unlink(missing_ok=True)
+        self._journal.delete(job_id)
+
+    # --- weights ----------------------------------------------------------------------------------------------
+
+    def pull(self, variant: str, report: Callable[[str, int, int], None] = lambda *_: None) -> VariantStatus:
+        """Fetches the variant's weights into the models folder.
+
+        Args:
+            report: hears file, done bytes, total bytes.
+
+        Raises:
+            DownloadFailed: nothing half-done counts as installed.
+        """
+        spec = self.catalog.get(variant)
+        if not spec.bundled:
+            source.pull(spec, models_dir=self.settings.models, precision=self._dtype(), report=report)
+        return self.variant(variant)
+
+    def verify(self, variant: str) -> VariantStatus:
+        """Reads the variant's weights whole and holds them to their checksums.
+
+        Raises:
+            NotInstalled: there is nothing to verify.
+            StudioError: a file is not what the publisher put there.
+        """
+        spec = self.catalog.get(variant)
+        if not spec.bundled:
+            self._check_usable(variant)
+            installed = self._installed(spec)
+            assert installed is not None
+            source.verify(installed)
+        return self.variant(variant)
+
+    def remove(self, variant: str) -> VariantStatus:
+        """Removes the variant's weights from the studio's models folder; weights elsewhere are not ours to remove."""
+        source.remove(self.catalog.get(variant), self.settings.models)
+        return self.variant(variant)
+
     def unload(self) -> None:
         """Drops idle weights from the device."""
+        if self._dispatcher is not None:
+            self._dispatcher.runner.unload()
+
+    def free_bytes(self) -> int:
+        """Free space where the outputs go."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.settings.home).free
+
+
+def _format_of(output: Path, given: Any) -> str:
+    suffix = output.suffix.lower()
+    if suffix not in SUFFIXES:
+        able = ", ".join(SUFFIXES)
+        raise BadInput(f"output: {output.name!r} doesn't end in one of {able}.", "Give it one of them.", field="output")
+    if given is not None and given != suffix[1:]:
+        raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
+    return suffix[1:]

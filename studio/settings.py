@@ -40,9 +40,8 @@ class Settings(BaseModel):
     precision: Literal["auto", "fp16", "fp32"] = Field(default="auto", description="fp16 on CUDA, fp32 elsewhere")
     runner: Literal["auto", "process", "inline"] = Field(default="auto", description="where jobs run")
     queue_limit: int = Field(default=100, ge=1, le=10_000, description="jobs that may wait")
-    work_limit: float = Field(
-        default=6e10, gt=0, description="most steps x frames x pixels that one request may ask for"
-    )
+    work_limit: float = Field(default=1e10, gt=0, description="most steps x frames x pixels of one request")
+    clip_limit: float = Field(default=6e8, gt=0, description="most frames x pixels of one request")
     cancel_grace_s: float = Field(default=30, gt=0, description="after this the device process is stopped by force")
 
     @property

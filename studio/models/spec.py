@@ -7,7 +7,7 @@ defaults and bounds, where its weights come from and under which licence: all of
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,7 +65,7 @@ class BundledSource(_Data):
     kind: Literal["bundled"] = "bundled"
 
 
-Source = Annotated[Union[HubSource, FileSource, BundledSource], Field(discriminator="kind")]
+Source = Annotated[HubSource | FileSource | BundledSource, Field(discriminator="kind")]
 
 
 class Licence(_Data):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from studio.context import Context
+from studio.errors import BadInput
 from studio.media.fit import Fit, fit_picture
 from studio.media.read import read_picture
 from studio.modes.mode import Mode, Result
@@ -29,10 +31,27 @@ class ImageToVideo(Request):
         description="The model that animates.",
         json_schema_extra=form(control="variant", title="Model"),
     )
-    camera_move: Literal[
-        "push-in", "pull-out", "pan-left", "pan-right", "tilt-up", "tilt-down", "truck-left", "truck-right",
-        "pedestal-up", "pedestal-down", "arc-left", "arc-right", "orbit", "roll", "dolly-zoom", "handheld",
-    ] | None = Field(
+    camera_move: (
+        Literal[
+            "push-in",
+            "pull-out",
+            "pan-left",
+            "pan-right",
+            "tilt-up",
+            "tilt-down",
+            "truck-left",
+            "truck-right",
+            "pedestal-up",
+            "pedestal-down",
+            "arc-left",
+            "arc-right",
+            "orbit",
+            "roll",
+            "dolly-zoom",
+            "handheld",
+        ]
+        | None
+    ) = Field(
         default=None,
         description="How the camera moves over the still.",
         json_schema_extra=form(group="main", control="choice", title="Camera move"),
@@ -109,6 +128,15 @@ class ImageToVideo(Request):
         json_schema_extra=form(group="output", control="text"),
     )
 
+    @model_validator(mode="after")
+    def _guidance_rises(self) -> ImageToVideo:
+        low, high = self.guidance_min, self.guidance_max
+        if low is not None and high is not None and low > high:
+            raise BadInput(
+                f"guidance_min: {low:g} is above guidance_max ({high:g}).", "Lower it.", field="guidance_min"
+            )
+        return self
+
 
 def run(request: ImageToVideo, ctx: Context) -> Result:
     """The clip, by whatever the request's variant is."""
@@ -123,6 +151,10 @@ def run(request: ImageToVideo, ctx: Context) -> Result:
     return Result(clip, facts={"fit": fitted.mapping.as_dict()})
 
 
+def _check_picture(path: Path) -> str:
+    return read_picture(path).suffix
+
+
 MODE = Mode(
     id="image-to-video",
     title="Image to video",
@@ -131,5 +163,5 @@ MODE = Mode(
     order=1,
     request=ImageToVideo,
     run=run,
-    inputs=("image",),
+    inputs={"image": _check_picture},
 )

@@ -34,7 +34,8 @@ class Mode:
         order: position among the tabs.
         request: the pydantic model of its request.
         run: request, context -> `Result`; plain code, run by `studio.jobs.execute` alone.
-        inputs: the request's fields that hold paths of files to read.
+        inputs: the request's fields that hold paths -> a check that reads the file whole, raises `BadInput` where it
+            won't do, and returns the suffix by content (".png").
     """
 
     id: str
@@ -44,7 +45,7 @@ class Mode:
     order: int
     request: type[Request]
     run: Callable[[Any, Context], Result]
-    inputs: tuple[str, ...] = ()
+    inputs: Mapping[str, Callable[[Path], str]] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1)

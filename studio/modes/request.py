@@ -20,7 +20,9 @@ Format = Literal["mp4", "webm", "gif", "webp", "zip"]
 def form(
     *,
     group: Literal["main", "motion", "sampling", "output"] = "main",
-    control: Literal["auto", "slider", "number", "text", "choice", "check", "picture", "variant", "seed", "lines"] = "auto",
+    control: Literal[
+        "auto", "slider", "number", "text", "choice", "check", "picture", "variant", "seed", "lines"
+    ] = "auto",
     unit: str = "",
     step: float | None = None,
     title: str | None = None,
@@ -92,9 +94,13 @@ def check_option(field: str, value: Any, option: Option, variant: str) -> None:
         able = ", ".join(map(str, option.choices))
         raise BadInput(f"{field}: {value} is not one of {variant}'s: {able}.", field=field)
     if option.max is not None and value > option.max:
-        raise BadInput(f"{field}: {value} is more than {variant} takes ({option.max:g}).", f"Lower {field}.", field=field)
+        raise BadInput(
+            f"{field}: {value} is more than {variant} takes ({option.max:g}).", f"Lower {field}.", field=field
+        )
     if option.min is not None and value < option.min:
-        raise BadInput(f"{field}: {value} is less than {variant} takes ({option.min:g}).", f"Raise {field}.", field=field)
+        raise BadInput(
+            f"{field}: {value} is less than {variant} takes ({option.min:g}).", f"Raise {field}.", field=field
+        )
     if option.multiple_of and value % option.multiple_of:
         m = option.multiple_of
         near = max(m, round(value / m) * m)

@@ -1,0 +1,355 @@
+"""The command line: ``python -m studio``. Exit code 0 done, 2 the user's mistake, 1 a failure.
+
+Every mode is a command whose options are its request's fields; ``--json`` prints plain data on stdout and nothing
+else, progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from studio import __version__
+from studio.cli.progress import show_progress
+from studio.errors import StudioError
+from studio.jobs.job import Job
+from studio.modes import Mode, all_modes
+from studio.service import Studio
+from studio.settings import Settings, read_settings
+
+app = typer.Typer(
+    name="studio",
+    help="SVD Studio: short clips from a picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print plain data on stdout.")]
+_RUN_FIELDS = ("home", "models_dir", "comfyui_dir", "device", "precision", "runner")
+_given: dict[str, Any] = {}
+
+
+@app.callback()
+def _settings(
+    home: Annotated[Path | None, typer.Option(help="Folder of models, outputs and journal. [STUDIO_HOME]")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help="Folder of weights. [STUDIO_MODELS_DIR]")] = None,
+    comfyui_dir: Annotated[Path | None, typer.Option(help="An existing ComfyUI models folder to read from.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda:0.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp16, fp32.")] = None,
+    runner: Annotated[str | None, typer.Option(help="auto, process, inline: where jobs run.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
+    values = (home, models_dir, comfyui_dir, device, precision, runner)
+    _given.clear()
+    _given.update(zip(_RUN_FIELDS, values, strict=True))
+
+
+def _read_settings(**more: Any) -> Settings:
+    return read_settings(**{**_given, **more})
+
+
+@contextmanager
+def _studio(**more: Any) -> Iterator[Studio]:
+    with Studio(_read_settings(**more)) as studio:
+        yield studio
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    try:
+        app(standalone_mode=True)
+    except StudioError as e:
+        err.print(f"[red]{_escape(e.message)}[/red] {_escape(e.remedy)}".rstrip(), soft_wrap=True)
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+# --- one command a mode ---------------------------------------------------------------------------------------
+
+
+def _run_job(studio: Studio, job: Job, *, as_json: bool) -> Job:
+    """Follows the job to its end; Ctrl-C cancels it. Raises typer.Exit unless it is done."""
+    try:
+        job = show_progress(studio, job, err)
+    except KeyboardInterrupt:
+        studio.cancel(job.id)
+        job = studio.wait(job.id)
+    if as_json:
+        _print_json(job.public())
+    elif job.state == "done":
+        for path in job.files:
+            out.print(path, soft_wrap=True)
+    elif job.error is not None:
+        err.print(f"[red]{_escape(job.error.message)}[/red] {_escape(job.error.remedy)}".rstrip(), soft_wrap=True)
+    else:
+        err.print(f"Job {job.id} was {job.state}.")
+    if job.state != "done":
+        raise typer.Exit(2 if job.error is not None and job.error.error in ("bad-input", "not-installed") else 1)
+    return job
+
+
+def _mode_command(mode: Mode) -> Callable[..., None]:
+    def command(output: Path, preset: str | None, as_json: bool, **fields: Any) -> None:
+        given = {k: v for k, v in fields.items() if v is not None and v != ()}
+        with _studio() as studio:
+            job = studio.submit({"mode": mode.id, "preset": preset, **given}, output=output)
+            _run_job(studio, job, as_json=as_json)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(
+            "output", keyword, annotation=Annotated[Path, typer.Option(help="The file to write, such as clip.mp4.")]
+        )
+    ]
+    for name, field in mode.request.model_fields.items():
+        if name != "mode":
+            parameters.append(_option(name, field, keyword))
+    preset_help = typer.Option(help="Start from a preset; options given beside it win.")
+    parameters.append(inspect.Parameter("preset", keyword, default=None, annotation=Annotated[str | None, preset_help]))
+    parameters.append(inspect.Parameter("as_json", keyword, default=False, annotation=Json))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__doc__ = mode.summary
+    return command
+
+
+def _option(name: str, field: FieldInfo, kind: Any) -> inspect.Parameter:
+    plain = _plain_type(field.annotation)
+    help_text = field.description or ""
+    if not field.is_required() and field.default not in (None, ()):
+        help_text += f" [default: {field.default}]"
+    if field.is_required():
+        annotation: Any = Annotated[plain, typer.Option(help=help_text)]
+        return inspect.Parameter(name, kind, annotation=annotation)
+    annotation = Annotated[list[str] | None if plain is tuple else plain | None, typer.Option(help=help_text)]
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _plain_type(annotation: Any) -> Any:
+    """The type that the command line parses: the field's own, without None and without bounds."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return _plain_type(next(a for a in get_args(annotation) if a is not type(None)))
+    if origin is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if origin is Literal:
+        return str  # the request says what is possible, in the studio's words
+    return tuple if origin is tuple else annotation
+
+
+for _mode in all_modes().values():
+    app.command(_mode.id)(_mode_command(_mode))
+
+
+# --- jobs and files -------------------------------------------------------------------------------------------
+
+
+def _job_table(jobs: list[Job], title: str) -> None:
+    table = Table(title=title, box=None, pad_edge=False)
+    for column in ("job", "mode", "variant", "state", "took", "file"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        took = f"{job.elapsed_s:.1f} s" if job.elapsed_s is not None else ""
+        says = job.files[0] if job.files else (job.error.message if job.error else "")
+        table.add_row(job.id, job.mode, job.variant, job.state, took, says)
+    out.print(table)
+
+
+@app.command()
+def jobs(
+    cancel: Annotated[str | None, typer.Option(help="Cancel the job of this id.")] = None, as_json: Json = False
+) -> None:
+    """What runs and waits now, in every studio process on this home."""
+    with _studio() as studio:
+        if cancel is not None:
+            studio.cancel(cancel)
+        found = studio.history(limit=1000, states=("queued", "running"))
+    if as_json:
+        _print_json([job.public() for job in found])
+    else:
+        _job_table(found, "Jobs")
+
+
+@app.command()
+def history(
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    delete: Annotated[str | None, typer.Option(help="Forget the job of this id and remove its files.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What was made, newest first."""
+    with _studio() as studio:
+        if delete is not None:
+            studio.delete(delete)
+        found = studio.history(limit=limit)
+    if as_json:
+        _print_json([job.public() for job in found])
+    else:
+        _job_table(found, "History")
+
+
+@app.command()
+def recipe(file: Path, as_json: Json = False) -> None:
+    """How a file was made: the recipe that it carries."""
+    with _studio() as studio:
+        found = studio.recipe(file)
+    if as_json:
+        _print_json(found)
+    else:
+        out.print_json(json.dumps(found))
+
+
+@app.command()
+def rerun(
+    file: Path,
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    image: Annotated[Path | None, typer.Option(help="The picture, where the studio has not kept it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a file again from the recipe that it carries: on the same machine, the same bytes."""
+    with _studio() as studio:
+        job = studio.rerun_file(file, output=output, inputs={"image": image} if image else None)
+        _run_job(studio, job, as_json=as_json)
+
+
+@app.command()
+def batch(
+    file: Path,
+    as_json: Json = False,
+) -> None:
+    """Runs the rows of a yaml or csv file, and skips those that are done already.
+
+    A row is a request, with `output` beside its fields; `mode` may be left out where it is image-to-video. Paths are
+    relative to the file. A row that fails doesn't stop the others.
+    """
+    from studio.batch import read_rows, run_rows
+
+    rows = read_rows(file)
+    with _studio(runner=_given.get("runner") or "process") as studio:
+        results = run_rows(studio, rows, follow=lambda job: show_progress(studio, job, err))
+    if as_json:
+        _print_json([r.public() for r in results])
+    else:
+        for result in results:
+            out.print(f"{result.state:9} {result.output}  {_escape(result.says)}".rstrip(), soft_wrap=True)
+    if any(not r.good for r in results):
+        raise typer.Exit(2 if all(r.good or r.state == "refused" for r in results) else 1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860 by default.")] = None,
+    share: Annotated[bool, typer.Option("--share", help="Make a public link.")] = False,
+) -> None:
+    """Opens the page, as `python app.py` does."""
+    from studio.ui.launch import launch
+
+    launch(_read_settings(host=host, port=port, share=share or None))
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Every variant, the usable ones first."""
+    with _studio() as studio:
+        found = studio.variants()
+    if as_json:
+        _print_json([v.public() for v in found])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "does", "size", "licence", "state"):
+        table.add_column(column, overflow="fold")
+    for v in found:
+        size = v.disk_bytes if v.usable else v.download_bytes
+        state = v.where if v.usable else v.note
+        gate = " (gated)" if v.spec.licence.gated else ""
+        shown = f"{size / 1e9:.1f} GB" if size else ""
+        table.add_row(v.spec.id, ", ".join(v.spec.capabilities), shown, v.spec.licence.name + gate, state)
+    out.print(table)
+
+
+@models_app.command("show")
+def models_show(variant: str, as_json: Json = False) -> None:
+    """One variant: options with defaults and bounds, sources, licence."""
+    with _studio() as studio:
+        found = studio.variant(variant)
+    data = {**found.public(), "spec": found.spec.model_dump(mode="json")}
+    if as_json:
+        _print_json(data)
+    else:
+        out.print_json(json.dumps(data))
+
+
+def _say_variant(status: Any, as_json: bool, sentence: str) -> None:
+    if as_json:
+        _print_json(status.public())
+    else:
+        out.print(sentence, soft_wrap=True)
+
+
+@models_app.command("pull")
+def models_pull(variant: str, as_json: Json = False) -> None:
+    """Fetches a variant's weights into the models folder."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with _studio() as studio, Progress(*columns, console=err) as progress:
+        bars: dict[str, Any] = {}
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in bars:
+                bars[file] = progress.add_task(file, total=total)
+            progress.update(bars[file], completed=done, total=total)
+
+        status = studio.pull(variant, report)
+    _say_variant(status, as_json, f"{variant} is installed: {status.where}")
+
+
+@models_app.command("verify")
+def models_verify(variant: str, as_json: Json = False) -> None:
+    """Holds a variant's weights to the publisher's checksums."""
+    with _studio() as studio:
+        status = studio.verify(variant)
+    _say_variant(status, as_json, f"{variant} is whole.")
+
+
+@models_app.command("remove")
+def models_remove(variant: str, as_json: Json = False) -> None:
+    """Removes a variant's weights from the studio's models folder."""
+    with _studio() as studio:
+        status = studio.remove(variant)
+    _say_variant(status, as_json, f"{variant} is removed.")

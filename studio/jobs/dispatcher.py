@@ -1,0 +1,307 @@
+"""`Dispatcher`: takes waiting jobs from the journal, hands them to the runner, keeps journal and listeners told."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from studio import events
+from studio.events import Event, is_last
+from studio.jobs.estimate import Estimate, profile_key
+from studio.jobs.job import Job
+from studio.jobs.runners import Runner
+from studio.jobs.store import Journal
+from studio.jobs.task import Task
+from studio.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 2
+_SUPERSEDED = (events.Loading, events.Step, events.Preview, events.Writing, events.Queued)
+_KEPT_LIVES = 200
+
+
+class _Live:
+    """What is known of a job beyond the journal while its process lives."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.progress: Event | None = None
+        self.preview: str | None = None
+        self.notices: list[str] = []
+        self.estimate: Estimate | None = None
+        self.started = 0.0
+        self.cancelled = False
+        self.version = 0
+
+
+class Dispatcher:
+    """Starts waiting jobs, one at a time, on a thread of its own.
+
+    Args:
+        make_runner: builds the runner from its two callbacks (event, lost job's id).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        owner: str,
+        make_runner: Callable[[Callable[[Event], None], Callable[[str], None]], Runner],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._owner = owner
+        self._changed = threading.Condition()
+        self._lives: dict[str, _Live] = {}
+        self._running: str | None = None
+        self._closing = False
+        self._closed = threading.Event()
+        self.runner = make_runner(self._on_event, self._on_lost)
+        self._threads = [
+            threading.Thread(target=self._dispatch, name="dispatcher", daemon=True),
+            threading.Thread(target=self._watch_cancels, name="cancels from elsewhere", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- what the service calls -------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Says that a job was journaled."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def overlay(self, job: Job) -> Job:
+        """The journal's snapshot with what is only known here."""
+        with self._changed:
+            live = self._lives.get(job.id)
+            if live is None:
+                return job
+            return job.model_copy(
+                update={
+                    "progress": live.progress if job.open else None,
+                    "preview": live.preview if job.open else None,
+                    "notices": tuple(dict.fromkeys((*job.notices, *live.notices))),
+                    "version": job.version * 1_000_000 + live.version,
+                }
+            )
+
+    def follow(self, job_id: str) -> Iterator[Event]:
+        """The job's events from its start, superseded ones left out, until its last."""
+        seen = 0
+        while True:
+            with self._changed:
+                live = self._lives.setdefault(job_id, _Live())
+                self._changed.wait_for(lambda: len(live.events) > seen or self._closing, timeout=1.0)  # noqa: B023
+                fresh, seen = live.events[seen:], len(live.events)
+                closing = self._closing
+            yield from _without_superseded(fresh)
+            if any(is_last(e) for e in fresh) or (closing and not fresh):
+                return
+            if not fresh and not self._journal.get(job_id).open:
+                return
+
+    def cancel(self, job: Job) -> None:
+        """Takes a waiting job out of the queue, or asks the running one to stop, by force after the grace time."""
+        if self._journal.update(job.id, if_state=("queued",), state="cancelled", ended_at=time.time()):
+            self._tell(events.CancelledEvent(job_id=job.id))
+            return
+        with self._changed:
+            if self._running != job.id:
+                return
+            live = self._lives[job.id]
+            first, live.cancelled = not live.cancelled, True
+        self.runner.cancel(job.id)
+        if first:
+            timer = threading.Timer(self._settings.cancel_grace_s, self._force, args=(job.id,))
+            timer.daemon = True
+            timer.start()
+
+    def _force(self, job_id: str) -> None:
+        with self._changed:
+            still = self._running == job_id
+        if still:
+            log.warning("job %s did not stop in %g s; stopping its process", job_id, self._settings.cancel_grace_s)
+            self.runner.kill()
+
+    def close(self) -> None:
+        """Cancels what runs, marks it interrupted, and stops; waiting jobs keep waiting in the journal."""
+        with self._changed:
+            self._closing = True
+            self._closed.set()
+            running = self._running
+            self._changed.notify_all()
+        if running is not None:
+            self.runner.cancel(running)
+        self.runner.close()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        if running is not None:
+            self._journal.update(running, if_state=("running",), state="interrupted", ended_at=time.time())
+
+    # --- starting ---------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closing:
+                    job = self._next() if self._running is None else None
+                    if job is not None:
+                        break
+                    self._changed.wait(timeout=1.0)
+                if self._closing:
+                    return
+                self._running = job.id
+            try:
+                self._start(job)
+            except Exception:
+                log.exception("job %s could not be started", job.id)
+                self._end(
+                    events.Failed(
+                        job_id=job.id,
+                        error="unexpected",
+                        message="The job could not be started.",
+                        remedy="See the log.",
+                    )
+                )
+
+    def _watch_cancels(self) -> None:
+        while not self._closed.wait(timeout=0.5):
+            for job in self._journal.cancel_asked(self._owner):
+                self.cancel(job)
+
+    def _next(self) -> Job | None:
+        waiting = self._journal.queue(self._owner)
+        return waiting[0] if waiting else None
+
+    def _start(self, job: Job) -> None:
+        attempt = job.attempt + 1
+        if not self._journal.update(
+            job.id, if_state=("queued",), state="running", attempt=attempt, started_at=time.time()
+        ):
+            with self._changed:  # cancelled in this moment
+                self._running = None
+            return
+        with self._changed:
+            live = self._lives.setdefault(job.id, _Live())
+            live.estimate = Estimate(self._journal.profile(profile_key(job.mode, job.request)))
+            live.started = time.monotonic()
+            live.progress = live.preview = None
+        self._tell(events.Started(job_id=job.id, attempt=attempt))
+        self.runner.run(self.task(job))
+
+    def task(self, job: Job) -> Task:
+        """What the runner is given for this job."""
+        return Task(
+            job_id=job.id,
+            mode=job.mode,
+            request=job.request,
+            target=self._journal.target(job.id),
+            poster=self._settings.home / "posters" / f"{job.id}.webp",
+        )
+
+    # --- hearing ----------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        if is_last(event):
+            self._end(event)
+            return
+        with self._changed:
+            live = self._lives[event.job_id]
+            eta = live.estimate.hear(event) if live.estimate else None
+        if eta is not None and isinstance(event, (events.Step, events.Writing)):
+            event = event.model_copy(update={"eta_s": round(eta, 1)})
+        self._tell(event)
+
+    def _end(self, event: Event) -> None:
+        job_id = event.job_id
+        with self._changed:
+            live = self._lives.setdefault(job_id, _Live())
+            cancelled, closing = live.cancelled, self._closing
+        values: dict[str, Any] = {"ended_at": time.time(), "notices": self._all_notices(job_id, live)}
+        if isinstance(event, events.Finished):
+            poster = self._settings.home / "posters" / f"{job_id}.webp"
+            values |= {"state": "done", "files": list(event.files), "poster": str(poster)}
+            self._learn(job_id, live)
+        elif isinstance(event, events.Failed):
+            values |= {"state": "failed", "error": event.model_dump_json()}
+        else:
+            values |= {"state": "interrupted" if closing and not cancelled else "cancelled"}
+        self._journal.update(job_id, **values)
+        with self._changed:
+            if self._running == job_id:
+                self._running = None
+        self._tell(event)
+
+    def _all_notices(self, job_id: str, live: _Live) -> list[str]:
+        return list(dict.fromkeys((*self._journal.get(job_id).notices, *live.notices)))
+
+    def _learn(self, job_id: str, live: _Live) -> None:
+        if live.estimate is None:
+            return
+        job = self._journal.get(job_id)
+        self._journal.keep_profile(profile_key(job.mode, job.request), live.estimate.finish())
+
+    def _on_lost(self, job_id: str) -> None:
+        """The device process died while it ran this job."""
+        job = self._journal.get(job_id)
+        sweep(self._settings, job_id, self._journal.target(job_id))
+        with self._changed:
+            live = self._lives.setdefault(job_id, _Live())
+            cancelled, closing = live.cancelled, self._closing
+        if cancelled or closing:
+            self._end(events.CancelledEvent(job_id=job_id))
+        elif job.attempt < MAX_ATTEMPTS:
+            self._journal.update(job_id, state="queued")
+            self._tell(
+                events.Notice(job_id=job_id, message="The device process stopped unexpectedly; trying once more.")
+            )
+            with self._changed:
+                self._running = None
+                self._changed.notify_all()
+        else:
+            self._end(
+                events.Failed(
+                    job_id=job_id,
+                    error="device-lost",
+                    message="The device process stopped twice while it ran this job.",
+                    remedy="Lower frames or the size; the log of the device process says more.",
+                )
+            )
+
+    def _tell(self, event: Event) -> None:
+        with self._changed:
+            live = self._lives.setdefault(event.job_id, _Live())
+            if isinstance(event, (events.Loading, events.Step, events.Writing)):
+                live.progress = event
+            elif isinstance(event, events.Preview):
+                live.preview = event.path
+            elif isinstance(event, events.Notice):
+                live.notices.append(event.message)
+            live.events.append(event)
+            live.version += 1
+            if is_last(event):
+                for old in [k for k, v in self._lives.items() if v.events and is_last(v.events[-1])][:-_KEPT_LIVES]:
+                    del self._lives[old]
+            self._changed.notify_all()
+
+
+def sweep(settings: Settings, job_id: str, target: Path) -> None:
+    """Removes what a dead process left of a job: its scratch folder and half-written files."""
+    shutil.rmtree(settings.scratch / job_id, ignore_errors=True)
+    for part in target.parent.glob(f".{target.stem}.part-*"):
+        part.unlink(missing_ok=True)
+
+
+def _without_superseded(fresh: list[Event]) -> Iterator[Event]:
+    for i, event in enumerate(fresh):
+        later = fresh[i + 1] if i + 1 < len(fresh) else None
+        same_stage = getattr(event, "stage", None) == getattr(later, "stage", None)
+        if not (isinstance(event, _SUPERSEDED) and type(event) is type(later) and same_stage):
+            yield event

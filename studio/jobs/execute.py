@@ -1,0 +1,169 @@
+"""`execute`: the only place where a mode is run, and the only place where an error becomes an event."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from studio import __version__, events
+from studio.context import Context, Preview
+from studio.errors import Cancelled, DoesNotFit, StudioError, WriteFailed
+from studio.finish import finish
+from studio.jobs.inputs import find_input
+from studio.jobs.task import Task
+from studio.jobs.workshop import Workshop
+from studio.media.clip import Clip
+from studio.media.preview import write_preview
+from studio.media.recipe import make_recipe
+from studio.media.write import write_clip
+from studio.models.source import file_sha256
+from studio.modes import Mode, Request, Result, all_modes
+
+log = logging.getLogger(__name__)
+
+PREVIEW_EVERY_S = 0.7
+POSTER_SIDE = 384
+_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "moviepy", "imageio-ffmpeg", "av")
+_NETWORK_LIBRARIES = ("torch", "diffusers", "transformers")
+
+
+def execute(
+    task: Task,
+    workshop: Workshop,
+    emit: Callable[[events.Event], None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Runs the task to its end; whatever happens, exactly one last event is emitted and nothing partial is left."""
+    started = time.monotonic()
+    try:
+        with ExitStack() as cleanup:
+            cleanup.callback(shutil.rmtree, workshop.settings.scratch / task.job_id, ignore_errors=True)
+            files = _run(task, workshop, emit, cancelled)
+        last: events.Event = events.Finished(
+            job_id=task.job_id, files=tuple(map(str, files)), elapsed_s=round(time.monotonic() - started, 3)
+        )
+    except Cancelled:
+        last = events.CancelledEvent(job_id=task.job_id)
+    except StudioError as e:
+        last = failed(task.job_id, e)
+    except MemoryError:
+        last = failed(task.job_id, DoesNotFit("The host's memory is not enough.", "Lower frames or the size."))
+    except OSError as e:
+        last = failed(task.job_id, _from_os(e))
+    except Exception:
+        log.exception("job %s failed", task.job_id)
+        last = events.Failed(
+            job_id=task.job_id,
+            error="unexpected",
+            message="Something went wrong inside the studio.",
+            remedy=f"The log has it under {task.job_id}; running it again is safe.",
+        )
+    emit(last)
+
+
+def failed(job_id: str, error: StudioError) -> events.Failed:
+    """The event for an error that a user can act on."""
+    return events.Failed(job_id=job_id, error=error.kind, message=error.message, remedy=error.remedy, field=error.field)
+
+
+def _from_os(error: OSError) -> StudioError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WriteFailed("The disk is full.", "Free some space and run it again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return WriteFailed(
+            f"There is no permission to write {error.filename or 'the result'}.", "Choose another place."
+        )
+    log.error("system error", exc_info=error)
+    return WriteFailed(f"The system refused: {error.strerror or error}.", "Run it again, or choose another place.")
+
+
+def _run(
+    task: Task, workshop: Workshop, emit: Callable[[events.Event], None], cancelled: Callable[[], bool]
+) -> list[Path]:
+    mode = all_modes()[task.mode]
+    request = mode.request.model_validate(task.request)
+    scratch = workshop.settings.scratch / task.job_id
+    scratch.mkdir(parents=True, exist_ok=True)
+    ctx = Context(
+        job_id=task.job_id,
+        scratch=scratch,
+        emit=emit,
+        lease=lambda variant, ctx: workshop.manager.lease(variant, ctx.loading),
+        find_input=lambda path: find_input(path, workshop.settings.inputs),
+        cancelled=cancelled,
+        show=_Previews(task.job_id, scratch / "preview.webp"),
+    )
+    ctx.check()
+    with workshop.hold_device(request.variant, ctx):
+        result: Result = mode.run(request, ctx)
+    clip = finish(result.clip, request.finish, check=ctx.check)
+    recipe = _recipe(mode, request, result, workshop, ctx)
+    ctx.writing(0, len(clip))
+    task.target.parent.mkdir(parents=True, exist_ok=True)
+    files = [write_clip(clip, task.target, recipe=recipe, on_frame=ctx.writing)]
+    for name, path in result.artifacts.items():
+        target = task.target.with_name(f"{task.target.stem}-{name}")
+        os.replace(path, target)
+        files.append(target)
+    _write_poster(clip, task.poster)
+    return files
+
+
+def _recipe(mode: Mode, request: Request, result: Result, workshop: Workshop, ctx: Context) -> dict[str, Any]:
+    installed = workshop.installed(workshop.catalog.get(request.variant))
+    weights = installed.weights if installed else {}
+    components, facts = {}, dict(result.facts)
+    for name, path in weights.items():
+        ctx.check()
+        components[name] = file_sha256(path, workshop.settings.home / "hashes.json")
+    if weights:
+        device = workshop.manager.device
+        facts |= {"device": device.name.partition(":")[0], "dtype": device.dtype}
+    libraries = _LIBRARIES + (_NETWORK_LIBRARIES if weights else ())
+    recipe = make_recipe(
+        studio=__version__,
+        request=request.model_dump(mode="json"),
+        variant=request.variant,
+        components=components,
+        versions={name: metadata.version(name) for name in libraries},
+        facts=facts,
+    )
+    return recipe.model_dump(mode="json")
+
+
+class _Previews:
+    """Writes a preview when one is due; making one never takes more than a fifth of the time."""
+
+    def __init__(self, job_id: str, path: Path) -> None:
+        self._job_id = job_id
+        self._path = path
+        self._next = time.monotonic()
+
+    def __call__(self, make: Preview) -> events.Preview | None:
+        now = time.monotonic()
+        if now < self._next:
+            return None
+        clip = make()
+        write_preview(clip, self._path)
+        self._next = now + max(PREVIEW_EVERY_S, 5 * (time.monotonic() - now))
+        return events.Preview(job_id=self._job_id, path=str(self._path), width=clip.width, height=clip.height)
+
+
+def _write_poster(clip: Clip, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(np.ascontiguousarray(clip.frames[len(clip) // 2]))
+    picture.thumbnail((POSTER_SIDE, POSTER_SIDE))
+    part = path.with_name(f".{path.name}.part")
+    picture.save(part, format="WEBP", quality=80)
+    os.replace(part, path)

@@ -1,0 +1,71 @@
+"""Copies of what requests were made from, kept by content: a queued job can't lose its picture."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+from studio.errors import BadInput
+
+_REFERENCE = re.compile(r"input:(?P<sha>[0-9a-f]{64})(?P<suffix>\.[a-z0-9]{1,5})")
+
+
+def is_reference(path: str) -> bool:
+    """True for `input:<sha256>.<suffix>`."""
+    return _REFERENCE.fullmatch(path) is not None
+
+
+def keep_input(path: Path, suffix: str, folder: Path) -> str:
+    """Copies the file into the folder unless its bytes are there already; returns its reference.
+
+    Args:
+        suffix: by content, such as ".png"; the name of the file itself is forgotten.
+    """
+    data = path.read_bytes()
+    name = hashlib.sha256(data).hexdigest() + suffix
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / name
+    if not target.exists():
+        part = folder / f".{name}.part-{secrets.token_hex(4)}"
+        try:
+            part.write_bytes(data)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    return f"input:{name}"
+
+
+def find_input(reference: str, folder: Path, *, field: str | None = None) -> Path:
+    """Where the file of a path or reference lies.
+
+    Raises:
+        BadInput: it is not there.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    path = folder / (match["sha"] + match["suffix"]) if match else Path(reference).expanduser()
+    if not path.is_file():
+        if match:
+            raise BadInput(
+                f"{field or 'input'}: the file with sha256 {match['sha'][:12]}... is not on this machine.",
+                f"Give it again with --{field or 'input'} PATH.",
+                field=field,
+            )
+        raise BadInput(f"{field or 'input'}: there is no file {reference!r}.", "Check the path.", field=field)
+    return path
+
+
+def drop_unused(folder: Path, in_use: set[str], *, older_than: float) -> int:
+    """Removes kept files that no request refers to and that are older than this time; returns how many."""
+    idle = [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if is_reference(f"input:{path.name}")
+        and f"input:{path.name}" not in in_use
+        and path.stat().st_mtime < older_than
+    ]
+    for path in idle:
+        path.unlink(missing_ok=True)
+    return len(idle)

@@ -1,0 +1,153 @@
+"""From what a person gave to a complete request: presets, the variant's defaults and bounds, the seed, the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from studio.errors import BadInput
+from studio.finish import check_steps
+from studio.jobs.inputs import find_input, is_reference, keep_input
+from studio.models.catalog import Catalog
+from studio.models.spec import VariantSpec
+from studio.modes import Mode, Request, all_modes
+from studio.modes.request import MAX_SEED, bad_field, check_option
+from studio.settings import Settings
+
+
+def mode_of(given: Mapping[str, Any]) -> Mode:
+    """The mode that a request names.
+
+    Raises:
+        BadInput: it names none, or one that is not there.
+    """
+    modes = all_modes()
+    name = given.get("mode")
+    if name not in modes:
+        raise BadInput(f"mode: {name!r} is not one of {', '.join(modes)}.", field="mode")
+    return modes[name]
+
+
+def read_presets(mode: str, *folders: Path) -> dict[str, dict[str, Any]]:
+    """Preset id -> its fields and its title, of all `<folder>/presets/<mode>/*.yaml`."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for path in sorted((folder / "presets" / mode).glob("*.yaml")):
+            found[path.stem] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def complete(
+    given: Mapping[str, Any], catalog: Catalog, presets: Mapping[str, Mapping[str, Any]]
+) -> tuple[Request, list[str]]:
+    """The request with nothing left open, and what the user should know about it.
+
+    Args:
+        given: fields, the mode's id under ``mode``, and a preset's id under ``preset`` if one is wanted.
+
+    Raises:
+        BadInput: names the field, what was given and what is possible.
+    """
+    mode = mode_of(given)
+    fields = {k: v for k, v in given.items() if k != "preset"}
+    preset = given.get("preset")
+    if preset:
+        if preset not in presets:
+            raise BadInput(f"preset: {preset!r} is not one of {', '.join(presets)}.", field="preset")
+        chosen = {k: v for k, v in presets[preset].items() if k != "title"}
+        fields = {**chosen, **{k: v for k, v in fields.items() if v is not None}}
+    request = _validated(mode, fields)
+    spec = catalog.get(request.variant)
+    filled, notices = _fill(request, mode, spec, catalog)
+    if filled["seed"] is None:
+        filled["seed"] = secrets.randbelow(MAX_SEED + 1)
+    check_steps(filled["finish"])
+    return _validated(mode, filled), notices
+
+
+def _validated(mode: Mode, fields: Mapping[str, Any]) -> Request:
+    try:
+        return mode.request.model_validate(fields)
+    except ValidationError as e:
+        raise bad_field(e) from e
+
+
+def _fill(request: Request, mode: Mode, spec: VariantSpec, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
+    values, notices = request.model_dump(), []
+    options = spec.options_for(mode.id)
+    for field, option in options.items():
+        if values[field] is None:
+            values[field] = option.default
+        check_option(field, values[field], option, spec.id)
+        if option.trained is not None and values[field] not in option.trained:
+            best = ", ".join(map(str, option.trained))
+            notices.append(f"{field}: {spec.id} was trained at {best}; {values[field]} may look worse.")
+    for field in variant_fields(mode, catalog) - set(options):
+        if values[field] is not None:
+            notices.append(f"{field}: {spec.id} does not use it; ignored.")
+            values[field] = None
+    return values, notices
+
+
+def variant_fields(mode: Mode, catalog: Catalog) -> set[str]:
+    """The fields of the mode's request that belong to variants: each listens to its own few."""
+    return {field for spec in catalog.able(mode.id) for field in spec.options_for(mode.id)}
+
+
+def check_size(request: Request, settings: Settings) -> None:
+    """Refuses what would run for days or fill the memory.
+
+    Raises:
+        BadInput: with the number asked for, the limit, and which field to lower.
+    """
+    values = request.model_dump()
+    frames, steps = values.get("frames") or 1, values.get("steps") or 1
+    pixels = (values.get("width") or 1) * (values.get("height") or 1)
+    if frames * pixels > settings.clip_limit:
+        most = max(1, int(settings.clip_limit // pixels))
+        raise BadInput(
+            f"frames: {frames} frames of {values['width']}x{values['height']} are more than this studio holds at once.",
+            f"At this size up to {most} frames are possible.",
+            field="frames",
+        )
+    if steps * frames * pixels > settings.work_limit:
+        most = max(1, int(settings.work_limit // (frames * pixels)))
+        raise BadInput(
+            f"steps: {steps} steps for {frames} frames of {values['width']}x{values['height']} are more than this "
+            "studio takes on.",
+            f"Up to {most} steps are possible here.",
+            field="steps",
+        )
+
+
+def keep_inputs(request: Request, mode: Mode, settings: Settings) -> Request:
+    """The request with each file checked, kept by content, and named by its reference.
+
+    Raises:
+        BadInput: a file is not there or is not what the mode takes; names the field.
+    """
+    kept = {}
+    for field, check in mode.inputs.items():
+        given = getattr(request, field)
+        path = find_input(given, settings.inputs, field=field)
+        try:
+            suffix = check(path)
+        except BadInput as e:
+            e.field = field
+            raise
+        if not is_reference(given):
+            kept[field] = keep_input(path, suffix, settings.inputs)
+    return request.model_copy(update=kept)
+
+
+def request_hash(request: Request) -> str:
+    """sha256 over the complete request; its files count by content, through their references."""
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,198 @@
+"""The dispatcher against a runner that does what the test says: order, retries, cancellation, interruption."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from studio import events
+from studio.jobs.dispatcher import Dispatcher
+from studio.jobs.job import Job
+from studio.jobs.store import Journal
+from studio.settings import Settings
+
+
+class Script:
+    """A runner at the `Runner` seam: it keeps what it is told, and the test plays the device process."""
+
+    def __init__(self, on_event, on_lost):
+        self.on_event, self.on_lost = on_event, on_lost
+        self.started, self.cancelled, self.kills = [], [], 0
+        self.closed = False
+        self._changed = threading.Condition()
+
+    def run(self, task):
+        with self._changed:
+            self.started.append(task.job_id)
+            self._changed.notify_all()
+
+    def wait_for(self, count):
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.started) >= count, timeout=5), self.started
+
+    def cancel(self, job_id):
+        self.cancelled.append(job_id)
+
+    def kill(self):
+        self.kills += 1
+
+    def unload(self):
+        self.started.clear()
+
+    def ledger(self):
+        return []
+
+    def close(self):
+        self.closed = True
+
+    def finish(self, job_id):
+        self.on_event(events.Finished(job_id=job_id, files=(f"{job_id}.mp4",), elapsed_s=1))
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def dispatcher(tmp_path, journal):
+    settings = Settings(home=tmp_path, cancel_grace_s=0.2)
+    dispatcher = Dispatcher(settings, journal, "me", Script)
+    yield dispatcher
+    dispatcher.close()
+
+
+def add(journal, dispatcher, *ids, target=None):
+    for i, job_id in enumerate(ids):
+        job = Job(
+            id=job_id, mode="m", state="queued", request={"variant": "v"}, request_hash="h", created_at=time.time() + i
+        )
+        journal.add(job, target=target or Path(f"{job_id}.mp4"), owner="me", session="")
+    dispatcher.wake()
+
+
+def test_jobs_run_one_at_a_time_in_order(journal, dispatcher):
+    add(journal, dispatcher, "a", "b")
+    dispatcher.runner.wait_for(1)
+    time.sleep(0.05)
+    assert dispatcher.runner.started == ["a"]
+    assert journal.get("b").position == 1
+    dispatcher.runner.finish("a")
+    dispatcher.runner.wait_for(2)
+    assert journal.get("a").state == "done"
+    assert journal.get("a").files == ("a.mp4",)
+    assert journal.get("b").state == "running"
+
+
+def test_a_dead_device_process_costs_one_retry_and_then_the_job(journal, dispatcher):
+    add(journal, dispatcher, "a", "b")
+    runner = dispatcher.runner
+    runner.wait_for(1)
+    runner.on_lost("a")
+    runner.wait_for(2)
+    assert runner.started == ["a", "a"]
+    assert journal.get("a").attempt == 2
+    runner.on_lost("a")
+    runner.wait_for(3)
+    lost = journal.get("a")
+    assert (lost.state, lost.error.error) == ("failed", "device-lost")
+    assert runner.started[-1] == "b"
+
+
+def test_what_a_dead_process_left_half_written_is_swept(tmp_path, journal, dispatcher):
+    target = tmp_path / "out" / "clip.mp4"
+    target.parent.mkdir()
+    scratch = tmp_path / "scratch" / "a"
+    add(journal, dispatcher, "a", target=target)
+    dispatcher.runner.wait_for(1)
+    scratch.mkdir(parents=True)
+    (scratch / "preview.webp").touch()
+    (target.parent / ".clip.part-00ff00ff.mp4").touch()
+    (target.parent / "keep.mp4").touch()
+    dispatcher.runner.on_lost("a")
+    assert not scratch.exists()
+    assert [p.name for p in target.parent.iterdir()] == ["keep.mp4"]
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_never_starts(journal, dispatcher):
+    add(journal, dispatcher, "a", "b")
+    dispatcher.runner.wait_for(1)
+    dispatcher.cancel(journal.get("b"))
+    assert journal.get("b").state == "cancelled"
+    dispatcher.runner.finish("a")
+    time.sleep(0.1)
+    assert dispatcher.runner.started == ["a"]
+
+
+def test_a_running_job_that_does_not_stop_is_stopped_by_force_and_is_cancelled_not_retried(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    runner = dispatcher.runner
+    runner.wait_for(1)
+    dispatcher.cancel(journal.get("a"))
+    assert runner.cancelled == ["a"]
+    deadline = time.monotonic() + 5
+    while runner.kills == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert runner.kills == 1
+    runner.on_lost("a")
+    assert journal.get("a").state == "cancelled"
+    assert runner.started == ["a"]
+
+
+def test_a_cancellation_asked_for_by_another_process_is_heard(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    dispatcher.runner.wait_for(1)
+    journal.update("a", cancel_asked=1)
+    deadline = time.monotonic() + 5
+    while not dispatcher.runner.cancelled and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert dispatcher.runner.cancelled == ["a"]
+    dispatcher.runner.on_event(events.CancelledEvent(job_id="a"))
+    assert journal.get("a").state == "cancelled"
+
+
+def test_a_listener_that_comes_late_hears_the_whole_job_without_superseded_steps(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    runner = dispatcher.runner
+    runner.wait_for(1)
+    for i in range(5):
+        runner.on_event(events.Step(job_id="a", stage="sample", done=i, total=5))
+    runner.on_event(events.Step(job_id="a", stage="decode", done=1, total=1))
+    runner.on_event(events.Notice(job_id="a", message="cropped"))
+    runner.finish("a")
+    heard = list(dispatcher.follow("a"))
+    assert [e.kind for e in heard] == ["started", "step", "step", "notice", "finished"]
+    assert [(e.stage, e.done) for e in heard if isinstance(e, events.Step)] == [("sample", 4), ("decode", 1)]
+
+
+def test_a_snapshot_of_a_running_job_carries_its_progress_and_a_new_version(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    dispatcher.runner.wait_for(1)
+    before = dispatcher.overlay(journal.get("a"))
+    dispatcher.runner.on_event(events.Step(job_id="a", stage="render", done=2, total=5))
+    dispatcher.runner.on_event(events.Preview(job_id="a", path="p.webp", width=8, height=8))
+    after = dispatcher.overlay(journal.get("a"))
+    assert (after.progress.done, after.preview) == (2, "p.webp")
+    assert after.version > before.version
+    dispatcher.runner.finish("a")
+    assert dispatcher.overlay(journal.get("a")).progress is None
+
+
+def test_notices_end_up_in_the_journal(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    dispatcher.runner.wait_for(1)
+    dispatcher.runner.on_event(events.Notice(job_id="a", message="first frame only"))
+    dispatcher.runner.finish("a")
+    assert journal.get("a").notices == ("first frame only",)
+
+
+def test_closing_interrupts_what_runs_and_keeps_what_waits(tmp_path, journal):
+    dispatcher = Dispatcher(Settings(home=tmp_path), journal, "me", Script)
+    add(journal, dispatcher, "a", "b")
+    dispatcher.runner.wait_for(1)
+    dispatcher.close()
+    assert dispatcher.runner.cancelled == ["a"]
+    assert (journal.get("a").state, journal.get("b").state) == ("interrupted", "queued")

@@ -1,0 +1,51 @@
+"""Inputs are kept by content."""
+
+import os
+
+import pytest
+
+from studio.errors import BadInput
+from studio.jobs.inputs import drop_unused, find_input, is_reference, keep_input
+
+
+def test_equal_bytes_are_kept_once_whatever_their_names(tmp_path):
+    (tmp_path / "a.jpeg").write_bytes(b"same")
+    (tmp_path / "-b %00 .png").write_bytes(b"same")
+    kept = tmp_path / "inputs"
+    one = keep_input(tmp_path / "a.jpeg", ".jpg", kept)
+    two = keep_input(tmp_path / "-b %00 .png", ".jpg", kept)
+    assert one == two
+    assert is_reference(one)
+    assert [p.name for p in kept.iterdir()] == [one.removeprefix("input:")]
+    assert find_input(one, kept).read_bytes() == b"same"
+
+
+def test_a_kept_input_outlives_the_original(tmp_path):
+    original = tmp_path / "photo.png"
+    original.write_bytes(b"x")
+    reference = keep_input(original, ".png", tmp_path / "inputs")
+    original.unlink()
+    assert find_input(reference, tmp_path / "inputs").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("path", ["nowhere.png", "input:" + "0" * 64 + ".png", "", "../../etc", "input:../../x.png"])
+def test_a_missing_file_names_the_field(tmp_path, path):
+    with pytest.raises(BadInput) as caught:
+        find_input(path, tmp_path, field="image")
+    assert caught.value.field == "image"
+    assert caught.value.message.startswith("image: ")
+
+
+def test_only_old_and_unreferenced_inputs_are_dropped(tmp_path):
+    kept = tmp_path / "inputs"
+    references = []
+    for i in range(3):
+        path = tmp_path / f"{i}.png"
+        path.write_bytes(bytes([i]))
+        references.append(keep_input(path, ".png", kept))
+    (kept / "something else").write_bytes(b"not ours")
+    for reference in references[:2]:
+        os.utime(find_input(reference, kept), (0, 0))
+    assert drop_unused(kept, {references[0]}, older_than=1000) == 1
+    left = {p.name for p in kept.iterdir()}
+    assert left == {references[0][6:], references[2][6:], "something else"}
