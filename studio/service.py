@@ -9,9 +9,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from studio.errors import BadInput, NotInstalled
+from studio.errors import BadInput
 from studio.events import Event, Finished
 from studio.jobs import intake
 from studio.jobs.dispatcher import Dispatcher, sweep
@@ -23,12 +23,10 @@ from studio.jobs.runners import InlineRunner, ProcessRunner, Runner
 from studio.jobs.store import Journal
 from studio.jobs.workshop import open_catalog
 from studio.media import recipe as recipes
-from studio.media.write import SUFFIXES
-from studio.models import source
 from studio.models.plan import Plan, make_plan
-from studio.models.spec import VariantSpec
-from studio.models.status import VariantStatus, status_of
+from studio.models.shelf import Shelf, VariantStatus
 from studio.modes import Mode, Request, all_modes
+from studio.modes.request import Format
 from studio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,6 +52,8 @@ class Studio:
     ) -> None:
         self.settings = settings
         self.catalog = open_catalog(settings)
+        precision = "fp16" if settings.precision == "auto" else settings.precision
+        self._shelf = Shelf(self.catalog, settings.models, settings.comfyui_dir, precision)
         self._serve = serve
         self._wrap = wrap
         self._journal = Journal(settings.journal)
@@ -125,22 +125,9 @@ class Studio:
         Raises:
             BadInput: there is none of this id.
         """
-        spec = self.catalog.get(variant)
-        resident = {
-            row["component"]: row["bytes"]
-            for row in (self._dispatcher.runner.ledger() if self._dispatcher else [])
-            if variant in row["variants"]
-        }
-        installed = None if spec.bundled else self._installed(spec)
-        return status_of(spec, installed, precision=self._dtype(), resident=resident)
-
-    def _dtype(self) -> str:
-        return "fp16" if self.settings.precision == "auto" else self.settings.precision
-
-    def _installed(self, spec: VariantSpec) -> source.Installed | None:
-        return source.find(
-            spec, models_dir=self.settings.models, comfyui_dir=self.settings.comfyui_dir, precision=self._dtype()
-        )
+        ledger = self._dispatcher.runner.ledger() if self._dispatcher else []
+        resident = {row["component"]: row["bytes"] for row in ledger if variant in row["variants"]}
+        return self._shelf.status(variant, resident)
 
     # --- one request ------------------------------------------------------------------------------------------
 
@@ -192,7 +179,7 @@ class Studio:
                 return self.job(twin.id)
             complete, notices = self.check(given)
             mode = all_modes()[complete.mode]
-            self._check_usable(complete.variant)
+            self._shelf.check_usable(complete.variant)
             if self._journal.waiting() >= self.settings.queue_limit:
                 raise BadInput(
                     f"The queue is full ({self.settings.queue_limit} jobs wait).", "Try again when one has ended."
@@ -202,11 +189,6 @@ class Studio:
             self._journal.add(job, target=target, owner=self._owner.id, session=session)
             self._jobs().wake()
         return self.job(job.id)
-
-    def _check_usable(self, variant: str) -> None:
-        status = self.variant(variant)
-        if not status.usable:
-            raise NotInstalled(f"variant: {variant} can't run here. {status.note}", status.command, field="variant")
 
     def _new_job(
         self, complete: Request, asked: dict[str, Any], notices: list[str], output: Path | None
@@ -361,9 +343,7 @@ class Studio:
         Raises:
             DownloadFailed: nothing half-done counts as installed.
         """
-        spec = self.catalog.get(variant)
-        if not spec.bundled:
-            source.pull(spec, models_dir=self.settings.models, precision=self._dtype(), report=report)
+        self._shelf.pull(variant, report)
         return self.variant(variant)
 
     def verify(self, variant: str) -> VariantStatus:
@@ -373,17 +353,12 @@ class Studio:
             NotInstalled: there is nothing to verify.
             StudioError: a file is not what the publisher put there.
         """
-        spec = self.catalog.get(variant)
-        if not spec.bundled:
-            self._check_usable(variant)
-            installed = self._installed(spec)
-            assert installed is not None
-            source.verify(installed)
+        self._shelf.verify(variant)
         return self.variant(variant)
 
     def remove(self, variant: str) -> VariantStatus:
         """Removes the variant's weights from the studio's models folder; weights elsewhere are not ours to remove."""
-        source.remove(self.catalog.get(variant), self.settings.models)
+        self._shelf.remove(variant)
         return self.variant(variant)
 
     def unload(self) -> None:
@@ -398,10 +373,10 @@ class Studio:
 
 
 def _format_of(output: Path, given: Any) -> str:
-    suffix = output.suffix.lower()
-    if suffix not in SUFFIXES:
-        able = ", ".join(SUFFIXES)
+    wanted = output.suffix.lower().removeprefix(".")
+    if wanted not in get_args(Format):
+        able = ", ".join(f".{f}" for f in get_args(Format))
         raise BadInput(f"output: {output.name!r} doesn't end in one of {able}.", "Give it one of them.", field="output")
-    if given is not None and given != suffix[1:]:
+    if given is not None and given != wanted:
         raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
-    return suffix[1:]
+    return wanted

@@ -13,10 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from studio import __version__, events
+from studio import events
 from studio.context import Context, Preview
 from studio.errors import Cancelled, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
@@ -26,8 +23,10 @@ from studio.jobs.workshop import Workshop
 from studio.media.clip import Clip
 from studio.media.preview import write_preview
 from studio.media.recipe import make_recipe
+from studio.media.sheet import poster
+from studio.media.webp import encode_still
 from studio.media.write import write_clip
-from studio.models.source import file_sha256
+from studio.models.installed import component_hashes
 from studio.modes import Mode, Request, Result, all_modes
 
 log = logging.getLogger(__name__)
@@ -122,24 +121,19 @@ def _run(
 
 def _recipe(mode: Mode, request: Request, result: Result, workshop: Workshop, ctx: Context) -> dict[str, Any]:
     installed = workshop.installed(workshop.catalog.get(request.variant))
-    weights = installed.weights if installed else {}
     components, facts = {}, dict(result.facts)
-    for name, path in weights.items():
-        ctx.check()
-        components[name] = file_sha256(path, workshop.settings.home / "hashes.json")
-    if weights:
+    if installed is not None and installed.weights:
+        components = component_hashes(installed, workshop.settings.home / "hashes.json")
         device = workshop.manager.device
         facts |= {"device": device.name.partition(":")[0], "dtype": device.dtype}
-    libraries = _LIBRARIES + (_NETWORK_LIBRARIES if weights else ())
-    recipe = make_recipe(
-        studio=__version__,
-        request=request.model_dump(mode="json"),
-        variant=request.variant,
+    libraries = _LIBRARIES + (_NETWORK_LIBRARIES if components else ())
+    return make_recipe(
+        request.model_dump(mode="json"),
+        request.variant,
         components=components,
         versions={name: metadata.version(name) for name in libraries},
         facts=facts,
     )
-    return recipe.model_dump(mode="json")
 
 
 class _Previews:
@@ -162,8 +156,6 @@ class _Previews:
 
 def _write_poster(clip: Clip, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(np.ascontiguousarray(clip.frames[len(clip) // 2]))
-    picture.thumbnail((POSTER_SIDE, POSTER_SIDE))
     part = path.with_name(f".{path.name}.part")
-    picture.save(part, format="WEBP", quality=80)
+    part.write_bytes(encode_still(poster(clip, POSTER_SIDE), quality=80, method=4))
     os.replace(part, path)

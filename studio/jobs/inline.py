@@ -59,6 +59,7 @@ def work(settings_json: str, task_json: str) -> Iterator[str]:
             yield last
         last = line
     thread.join()
+    flag.unlink(missing_ok=True)
     # the ledger goes before the job's last event, so that whoever waits for that event finds it
     yield json.dumps({"ledger": shop.manager.ledger()})
     if last is not None:

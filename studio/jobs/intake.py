@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from studio.errors import BadInput
-from studio.finish import check_steps
+from studio.finish import parse_steps
 from studio.jobs.inputs import find_input, is_reference, keep_input
 from studio.models.catalog import Catalog
 from studio.models.spec import VariantSpec
@@ -68,7 +68,7 @@ def complete(
     filled, notices = _fill(request, mode, spec, catalog)
     if filled["seed"] is None:
         filled["seed"] = secrets.randbelow(MAX_SEED + 1)
-    check_steps(filled["finish"])
+    parse_steps(filled["finish"])
     return _validated(mode, filled), notices
 
 

@@ -11,9 +11,9 @@ from studio.context import Context
 from studio.engines import family_module
 from studio.errors import BadInput
 from studio.models.catalog import Catalog
+from studio.models.installed import Installed, find
 from studio.models.manager import ModelManager
 from studio.models.memory import Device, choose_device
-from studio.models.source import Installed, find
 from studio.models.spec import VariantSpec
 from studio.settings import Settings
 

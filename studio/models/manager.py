@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from studio.errors import NotInstalled
 from studio.models.catalog import Catalog
+from studio.models.installed import Installed
 from studio.models.memory import Device
-from studio.models.source import Installed
 from studio.models.spec import VariantSpec
 
 log = logging.getLogger(__name__)
@@ -127,14 +127,13 @@ class ModelManager:
 
     def pin(self, spec: VariantSpec, installed: Installed, component: str, report: LoadReport) -> Holding:
         """The component on the device, loaded if it was not, safe from eviction until `unpin`."""
-        path = installed.weights[component].resolve()
-        stat = path.stat()
-        key = (str(path), stat.st_size, stat.st_mtime_ns, self.device.dtype)
+        key = (_identity(installed, component), self.device.dtype)
+        held_bytes = self._bytes_on_device(installed.component_bytes(component), installed)
         with self._lock:
             self._clock += 1
             holding = self._held.get(key)
             if holding is None:
-                self._make_room(self._bytes_on_device(stat.st_size, installed))
+                self._make_room(held_bytes)
                 thing = self._family(spec.family).load(
                     component,
                     installed,
@@ -142,8 +141,7 @@ class ModelManager:
                     self.device.dtype,
                     lambda done, total: report(component, done, total),
                 )
-                size = self._bytes_on_device(stat.st_size, installed)
-                holding = self._held[key] = Holding(component, set(), size, thing)
+                holding = self._held[key] = Holding(component, set(), held_bytes, thing)
             holding.variants.add(spec.id)
             holding.pins += 1
             holding.used = self._clock
@@ -195,3 +193,9 @@ class ModelManager:
         holding.thing = None
         log.info("dropped %s of %s", holding.component, ", ".join(sorted(holding.variants)))
         return holding.held_bytes
+
+
+def _identity(installed: Installed, component: str) -> tuple[tuple[str, int, int], ...]:
+    """What makes two components the same: the files that they are read from, as these are now."""
+    files = [path.resolve() for path in installed.files(component)]
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

@@ -1,0 +1,126 @@
+"""`Shelf`: the variants with what is on this machine of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studio.errors import NotInstalled
+from studio.models.catalog import Catalog
+from studio.models.installed import Installed, find, remove, verify
+from studio.models.source import download_bytes, pull
+from studio.models.spec import VariantSpec
+
+
+@dataclass(frozen=True)
+class VariantStatus:
+    """A variant as a listing shows it.
+
+    Args:
+        usable: it can run now.
+        where: file or folder of its weights, or ``embedded``; "" where there is none.
+        note: why it is not usable, in one sentence; "" where it is.
+        command: what to type to install it; "" where there is nothing to install.
+        download_bytes: what the installation fetches.
+        resident: components on the device now -> bytes.
+    """
+
+    spec: VariantSpec
+    usable: bool
+    where: str
+    disk_bytes: int
+    note: str = ""
+    command: str = ""
+    download_bytes: int = 0
+    resident: Mapping[str, int] = field(default_factory=dict)
+
+    def public(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "id": self.spec.id,
+            "title": self.spec.title,
+            "family": self.spec.family,
+            "does": sorted(self.spec.capabilities),
+            "usable": self.usable,
+            "where": self.where,
+            "disk_bytes": self.disk_bytes,
+            "download_bytes": self.download_bytes,
+            "note": self.note,
+            "command": self.command,
+            "licence": self.spec.licence.model_dump(),
+            "resident": dict(self.resident),
+        }
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The variants with what is on this machine of each.
+
+    Args:
+        models_dir: the studio's own folder of weights; only this is ever written to.
+        comfyui_dir: an existing ComfyUI models folder, or None.
+        precision: of the weights to look for first and to fetch, "fp16" or "fp32".
+    """
+
+    catalog: Catalog
+    models_dir: Path
+    comfyui_dir: Path | None
+    precision: str
+
+    def installed(self, spec: VariantSpec) -> Installed | None:
+        """Where the variant's weights are; None where they are not."""
+        return find(spec, models_dir=self.models_dir, comfyui_dir=self.comfyui_dir, precision=self.precision)
+
+    def status(self, variant: str, resident: Mapping[str, int]) -> VariantStatus:
+        """The variant's line in a listing.
+
+        Args:
+            resident: its components on the device -> bytes.
+
+        Raises:
+            BadInput: there is no such variant.
+        """
+        spec = self.catalog.get(variant)
+        if spec.bundled:
+            return VariantStatus(spec, True, "embedded", 0)
+        installed = self.installed(spec)
+        download = download_bytes(spec, self.precision)
+        command = f"python -m studio models pull {spec.id}"
+        if installed is None:
+            gate = f" Accept its licence first: {spec.licence.url}" if spec.licence.gated else ""
+            note = f"Not installed; {download / 1e9:.1f} GB to fetch.{gate}"
+            return VariantStatus(spec, False, "", 0, note, command, download)
+        where, size = str(installed.root), installed.total_bytes
+        if installed.layout == "sgm":
+            note = f"Found {installed.root.name}; single-file checkpoints can't be read yet, a diffusers folder can."
+            return VariantStatus(spec, False, where, size, note, command, download)
+        return VariantStatus(spec, True, where, size, "", "", download, resident)
+
+    def check_usable(self, variant: str) -> None:
+        """Raises:
+        NotInstalled: the variant can't run here; says what to install.
+        """
+        status = self.status(variant, {})
+        if not status.usable:
+            raise NotInstalled(f"variant: {variant} can't run here. {status.note}", status.command, field="variant")
+
+    def pull(self, variant: str, report: Callable[[str, int, int], None]) -> None:
+        """Fetches the variant's weights; nothing to do for an embedded engine."""
+        spec = self.catalog.get(variant)
+        if not spec.bundled:
+            pull(spec, models_dir=self.models_dir, precision=self.precision, report=report)
+
+    def verify(self, variant: str) -> None:
+        """Reads the variant's weights whole and holds them to their checksums; see `installed.verify`."""
+        spec = self.catalog.get(variant)
+        if not spec.bundled:
+            self.check_usable(variant)
+            installed = self.installed(spec)
+            assert installed is not None
+            verify(installed)
+
+    def remove(self, variant: str) -> None:
+        """Removes the variant's weights from the models folder; see `installed.remove`."""
+        remove(self.catalog.get(variant), self.models_dir)
