@@ -35,8 +35,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-models_app = typer.Typer(help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(models_app, name="models")
 
 err = Console(stderr=True, highlight=False)
@@ -122,7 +125,7 @@ def _run_job(studio: Studio, job: Job, *, as_json: bool) -> Job:
 
 def _mode_command(mode: Mode) -> Callable[..., None]:
     def command(output: Path, preset: str | None, as_json: bool, **fields: Any) -> None:
-        given = {k: v for k, v in fields.items() if v is not None and v != ()}
+        given = {k: _read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
         with _studio() as studio:
             job = studio.submit({"mode": mode.id, "preset": preset, **given}, output=output)
             _run_job(studio, job, as_json=as_json)
@@ -147,25 +150,37 @@ def _mode_command(mode: Mode) -> Callable[..., None]:
 
 def _option(name: str, field: FieldInfo, kind: Any) -> inspect.Parameter:
     plain = _plain_type(field.annotation)
+    shown = list[str] if plain is tuple else str
+    metavar = {int: "INTEGER", float: "NUMBER", str: "TEXT", tuple: "TEXT"}[plain]
     help_text = field.description or ""
     if not field.is_required() and field.default not in (None, ()):
         help_text += f" [default: {field.default}]"
     if field.is_required():
-        annotation: Any = Annotated[plain, typer.Option(help=help_text)]
+        annotation: Any = Annotated[shown, typer.Option(help=help_text, metavar=metavar)]
         return inspect.Parameter(name, kind, annotation=annotation)
-    annotation = Annotated[list[str] | None if plain is tuple else plain | None, typer.Option(help=help_text)]
+    annotation = Annotated[shown | None, typer.Option(help=help_text, metavar=metavar)]
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
+def _read(field: FieldInfo, text: Any) -> Any:
+    """A number where the field takes one and the text is one; else the text, for the request to refuse in words."""
+    for number in {int: (int,), float: (int, float)}.get(_plain_type(field.annotation), ()):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _plain_type(annotation: Any) -> Any:
-    """The type that the command line parses: the field's own, without None and without bounds."""
+    """int, float, str or tuple: the field's own type, without None and without bounds."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(a for a in get_args(annotation) if a is not type(None)))
     if origin is Annotated:
         return _plain_type(get_args(annotation)[0])
     if origin is Literal:
-        return str  # the request says what is possible, in the studio's words
+        return str
     return tuple if origin is tuple else annotation
 
 

@@ -20,11 +20,9 @@ from studio.finish import finish
 from studio.jobs.inputs import find_input
 from studio.jobs.task import Task
 from studio.jobs.workshop import Workshop
-from studio.media.clip import Clip
 from studio.media.preview import write_preview
 from studio.media.recipe import make_recipe
-from studio.media.sheet import poster
-from studio.media.webp import encode_still
+from studio.media.sheet import write_poster
 from studio.media.write import write_clip
 from studio.models.installed import component_hashes
 from studio.modes import Mode, Request, Result, all_modes
@@ -32,7 +30,6 @@ from studio.modes import Mode, Request, Result, all_modes
 log = logging.getLogger(__name__)
 
 PREVIEW_EVERY_S = 0.7
-POSTER_SIDE = 384
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "moviepy", "imageio-ffmpeg", "av")
 _NETWORK_LIBRARIES = ("torch", "diffusers", "transformers")
 
@@ -109,14 +106,21 @@ def _run(
     clip = finish(result.clip, request.finish, check=ctx.check)
     recipe = _recipe(mode, request, result, workshop, ctx)
     ctx.writing(0, len(clip))
-    task.target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(task.target.parent)
     files = [write_clip(clip, task.target, recipe=recipe, on_frame=ctx.writing)]
     for name, path in result.artifacts.items():
         target = task.target.with_name(f"{task.target.stem}-{name}")
         os.replace(path, target)
         files.append(target)
-    _write_poster(clip, task.poster)
+    write_poster(clip, task.poster)
     return files
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise WriteFailed(f"{folder} is not a folder.", "Choose another output.") from e
 
 
 def _recipe(mode: Mode, request: Request, result: Result, workshop: Workshop, ctx: Context) -> dict[str, Any]:
@@ -152,10 +156,3 @@ class _Previews:
         write_preview(clip, self._path)
         self._next = now + max(PREVIEW_EVERY_S, 5 * (time.monotonic() - now))
         return events.Preview(job_id=self._job_id, path=str(self._path), width=clip.width, height=clip.height)
-
-
-def _write_poster(clip: Clip, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(encode_still(poster(clip, POSTER_SIDE), quality=80, method=4))
-    os.replace(part, path)

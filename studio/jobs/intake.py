@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from studio.errors import BadInput
 from studio.finish import parse_steps
 from studio.jobs.inputs import find_input, is_reference, keep_input
+from studio.media.write import check_format
 from studio.models.catalog import Catalog
 from studio.models.spec import VariantSpec
 from studio.modes import Mode, Request, all_modes
@@ -76,7 +77,7 @@ def _validated(mode: Mode, fields: Mapping[str, Any]) -> Request:
     try:
         return mode.request.model_validate(fields)
     except ValidationError as e:
-        raise bad_field(e) from e
+        raise bad_field(e, mode.request) from e
 
 
 def _fill(request: Request, mode: Mode, spec: VariantSpec, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
@@ -110,6 +111,9 @@ def check_size(request: Request, settings: Settings) -> None:
     values = request.model_dump()
     frames, steps = values.get("frames") or 1, values.get("steps") or 1
     pixels = (values.get("width") or 1) * (values.get("height") or 1)
+    if "width" in values and "frames" in values:
+        suffix = f".{values['format']}"
+        check_format(suffix, frames=frames, width=values["width"], height=values["height"], fps=values["export_fps"])
     if frames * pixels > settings.clip_limit:
         most = max(1, int(settings.clip_limit // pixels))
         raise BadInput(

@@ -9,13 +9,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Protocol
 
+import studio
 from studio.events import Event, event_from_dict, is_last
 from studio.jobs.task import Task
 from studio.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_ROOT = Path(studio.__file__).resolve().parent.parent
 
 
 class Runner(Protocol):
@@ -137,7 +142,7 @@ class ProcessRunner:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 cwd=self._settings.home,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
                 start_new_session=True,
             )
         self._child = child
@@ -173,6 +178,7 @@ class ProcessRunner:
         child.wait()
         child.stdout.close()
         with self._lock:
+            _close_quietly(child.stdin)
             lost, self._running = self._running, None
             if self._child is child:
                 self._child = None
@@ -212,8 +218,12 @@ class ProcessRunner:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        if child.stdin is not None:
-            try:
-                child.stdin.close()
-            except BrokenPipeError:
-                log.debug("the device process had closed its end")
+        with self._lock:
+            _close_quietly(child.stdin)
+
+
+def _close_quietly(stream: IO[bytes] | None) -> None:
+    """Closes our end of a pipe whose other end may be gone with something still unsent."""
+    if stream is not None:
+        with suppress(BrokenPipeError):
+            stream.close()

@@ -12,7 +12,7 @@ from studio.errors import BadInput
 from studio.media.fit import Fit, fit_picture
 from studio.media.read import read_picture
 from studio.modes.mode import Mode, Result
-from studio.modes.request import PicturePath, Request, form
+from studio.modes.request import HEX_COLOUR, PicturePath, Request, form
 
 
 class ImageToVideo(Request):
@@ -122,7 +122,7 @@ class ImageToVideo(Request):
         "of the background colour, or with a blurred copy behind. It is never stretched.",
         json_schema_extra=form(group="main", control="choice"),
     )
-    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = Field(
+    background: Annotated[str, Field(pattern=HEX_COLOUR)] = Field(
         default="#ffffff",
         description="Colour behind transparent pixels and in bars, #rrggbb.",
         json_schema_extra=form(group="output", control="text"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from studio.errors import BadInput
 from studio.models.spec import Option
+
+HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
 MAX_SEED = 2**31 - 1
 """Largest seed: fits a 32-bit integer everywhere, and a JavaScript number."""
@@ -42,17 +44,17 @@ class Request(BaseModel):
     seed is drawn. What is journaled and run has no None that matters.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
     mode: str
     variant: str
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         default=None,
         description="Same request and seed give the same clip. Empty: drawn, and shown.",
         json_schema_extra=form(group="main", control="seed"),
     )
-    export_fps: Annotated[float, Field(ge=1, le=60)] = Field(
-        default=7.0,
+    export_fps: Annotated[float, Field(ge=1, le=60)] | None = Field(
+        default=None,
         description="Frames per second of the finished file.",
         json_schema_extra=form(group="output", unit="fps", step=1, title="Export fps"),
     )
@@ -61,27 +63,45 @@ class Request(BaseModel):
         description="Container of the finished file; zip is a PNG sequence.",
         json_schema_extra=form(group="output", control="choice"),
     )
-    finish: tuple[str, ...] = Field(
+    finish: Annotated[tuple[str, ...], Strict(False)] = Field(
         default=(),
         description="Finishing steps in order, such as boomerang, loop or caption:Text.",
         json_schema_extra=form(group="output", control="lines", title="Finish"),
     )
 
 
-def bad_field(error: ValidationError) -> BadInput:
-    """The first complaint of pydantic as one sentence: field, value given, what is possible."""
+def bad_field(error: ValidationError, request: type[Request]) -> BadInput:
+    """The first complaint of pydantic as one sentence: the field, what was given, what it takes."""
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else ""
-    given = first.get("input")
-    shown = repr(given) if not isinstance(given, Mapping) else "the request"
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
     if first["type"] == "extra_forbidden":
         return BadInput(f"{field}: this is not an option here.", "Leave it out, or check its spelling.", field=field)
     if first["type"] == "missing":
-        return BadInput(f"{field}: it is missing.", "Give it.", field=field)
-    says = first["msg"].removeprefix("Value error, ")
-    return BadInput(f"{field}: {shown} won't do; {says[:1].lower()}{says[1:].rstrip('.')}.", field=field or None)
+        return BadInput(f"{field}: it is missing.", f"It takes {takes(request, field)}.", field=field)
+    given = repr(first["input"])
+    shown = given if len(given) <= 60 else f"{given[:57]}..."
+    return BadInput(f"{field}: {shown} won't do; it takes {takes(request, field)}.", field=field)
+
+
+def takes(request: type[Request], field: str) -> str:
+    """What the field takes, in words: ``a whole number from 2 to 240``."""
+    schema = request.model_json_schema()["properties"][field]
+    kinds = [k for k in schema.get("anyOf", [schema]) if k.get("type") != "null"]
+    return " or ".join(map(_in_words, kinds))
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        low, high = schema["minimum"], schema["maximum"]
+        return f"a {'whole ' if kind == 'integer' else ''}number from {low:,} to {high:,}".replace(",", " ")
+    if kind == "array":
+        return "a list of words"
+    if schema.get("pattern") == HEX_COLOUR:
+        return "a colour such as #ffffff"
+    return "text"
 
 
 def check_option(field: str, value: Any, option: Option, variant: str) -> None:

@@ -19,15 +19,16 @@ def spec(request):
 def test_its_capabilities_are_modes_and_its_options_are_fields_whose_default_would_pass(spec):
     for capability, offered in spec.capabilities.items():
         request = all_modes()[capability].request
+        assert "export_fps" in offered.options
         for name, option in offered.options.items():
             field = request.model_fields[name]
             assert field.default is None, f"{name} has a default of its own; the variant's would never be used"
             check_option(name, option.default, option, spec.id)
-            values = {f: "x.png" for f in all_modes()[capability].inputs}
+            values = dict.fromkeys(all_modes()[capability].inputs, "x.png")
             try:
                 request.model_validate({**values, "variant": spec.id, name: option.default})
             except ValueError as e:
-                pytest.fail(str(bad_field(e)))
+                pytest.fail(str(bad_field(e, request)))
 
 
 def test_it_says_where_its_weights_are_from_and_under_which_licence(spec):

@@ -110,8 +110,8 @@ def test_a_killed_studio_leaves_an_interrupted_job_and_a_queue_that_goes_on(sett
         for event in studio.events(job.id):
             if isinstance(event, Step) and event.stage == "render":
                 print(job.id, waiting.id, flush=True)
-                break
-        sys.stdin.read()
+                sys.stdin.read()
+        raise SystemExit("the job ended before it got there")
         """
     )
     given = json.dumps([settings.model_dump(mode="json"), {**small, **LONG}, small])

@@ -1,0 +1,17 @@
+"""Backwards."""
+
+from __future__ import annotations
+
+from studio.finish.moviepy_edit import edited
+from studio.finish.step import Check, Step
+from studio.media.clip import Clip
+
+
+def run(clip: Clip, value: str, check: Check) -> Clip:
+    """As many frames, last one first."""
+    from moviepy import vfx
+
+    return edited(clip, vfx.TimeMirror().apply, len(clip), check)
+
+
+STEP = Step(name="reverse", summary="Plays the clip backwards.", takes="", run=run)

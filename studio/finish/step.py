@@ -1,0 +1,30 @@
+"""`Step`: what one file of this folder declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from studio.media.clip import Clip
+
+Check = Callable[[], None]
+"""Raises `Cancelled` once the user asked for it; steps call it at least once a frame."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finishing step as data.
+
+    Args:
+        name: as it is written in a request.
+        summary: one sentence for the user.
+        takes: what stands after the colon, in words; empty where nothing may.
+        run: clip, value (``""`` if none was given), check -> clip. Raises `BadInput` for a value that won't do.
+        needs_value: whether the value may not be left out.
+    """
+
+    name: str
+    summary: str
+    takes: str
+    run: Callable[[Clip, str, Check], Clip]
+    needs_value: bool = False

@@ -1,0 +1,276 @@
+"""What is on this machine: the models folder, the hub's cache, an existing ComfyUI folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from studio.errors import BadInput, NotInstalled, StudioError
+from studio.models.spec import FileSource, HubSource, VariantSpec
+from studio.models.weights_file import file_sha256, sha256_of, shards, stored_dtype
+
+MANIFEST = "pulled.json"
+"""In a variant's folder: what `pull` put there: repository, revision and each file's bytes and sha256."""
+
+PARTIAL = ".partial"
+"""In the models folder: downloads that are not whole yet. Nothing is ever looked for in it."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Weights found on this machine.
+
+    Args:
+        root: the folder (diffusers layout) or the file (sgm layout) they are in.
+        weights: component -> `.safetensors` file, or the `.safetensors.index.json` of a sharded one; the
+            component's ``config.json`` lies beside it. In sgm layout one file under ``checkpoint``.
+        dtype: of the tensors in the files.
+    """
+
+    variant: str
+    layout: Literal["diffusers", "sgm", "bundled"]
+    root: Path
+    weights: dict[str, Path]
+    dtype: Literal["fp16", "fp32"]
+
+    def files(self, component: str) -> tuple[Path, ...]:
+        """The `.safetensors` files that hold the component."""
+        path = self.weights[component]
+        return tuple(shards(path)) if path.name.endswith(".index.json") else (path,)
+
+    def component_bytes(self, component: str) -> int:
+        """Bytes of the component's weights on disk."""
+        return sum(p.stat().st_size for p in self.files(component))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the weights on disk."""
+        return sum(self.component_bytes(c) for c in self.weights)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a search gave: weights, or one sentence on what was found instead ("" where nothing was)."""
+
+    installed: Installed | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One weights file after a check; `ok` is None where the publisher's hash is not known."""
+
+    file: Path
+    ok: bool | None
+    says: str
+
+
+def find(
+    spec: VariantSpec,
+    *,
+    models_dir: Path,
+    comfyui_dir: Path | None = None,
+    hub_cache: Path | None = None,
+    precision: str = "auto",
+) -> Installed | None:
+    """The variant's weights, or None where there are none that are whole. See `look`.
+
+    What has the ``sgm`` layout is recognised; whether an engine reads it is the engine's to say.
+    """
+    return look(
+        spec, models_dir=models_dir, comfyui_dir=comfyui_dir, hub_cache=hub_cache, precision=precision
+    ).installed
+
+
+def look(
+    spec: VariantSpec,
+    *,
+    models_dir: Path,
+    comfyui_dir: Path | None = None,
+    hub_cache: Path | None = None,
+    precision: str = "auto",
+) -> Finding:
+    """Searches `models_dir/<id>`, the hub cache's snapshot of the pinned revision, then ComfyUI's ``diffusers/``;
+    last, single files by name, in `models_dir` and in ComfyUI's ``checkpoints/``.
+
+    Only whole files count: all components' weights and configs must be there, of the length that their headers say.
+
+    Args:
+        comfyui_dir: ComfyUI's models folder, or the folder that holds it.
+        hub_cache: None for the place that ``HF_HUB_CACHE``, ``HF_HOME`` or ``XDG_CACHE_HOME`` names.
+        precision: which files to take where both are there: "fp32", or else fp16.
+    """
+    if spec.bundled:
+        return Finding(Installed(spec.id, "bundled", Path(), {}, "fp32"))
+    sources = sorted(
+        (s for s in spec.sources if isinstance(s, HubSource)),
+        key=lambda s: s.dtype != ("fp32" if precision == "fp32" else "fp16"),
+    )
+    spoilt: Path | None = None
+    for source in sources:
+        for folder in _folders(spec, source, models_dir, comfyui_dir, hub_cache or default_hub_cache()):
+            weights = _weights_in(folder, source)
+            if weights is None:
+                continue
+            dtypes = {stored_dtype(f) for w in weights.values() for f in _files(w)}
+            if None not in dtypes:
+                dtype = "fp32" if "fp32" in dtypes else "fp16"
+                return Finding(Installed(spec.id, "diffusers", folder, weights, dtype))
+            spoilt = folder
+    single = _checkpoint(spec, models_dir, comfyui_dir)
+    if single is None and spoilt is not None:
+        return Finding(None, f"Found {spoilt}, but a weights file in it is damaged or cut short.")
+    return Finding(single)
+
+
+def default_hub_cache(environ: Mapping[str, str] | None = None) -> Path:
+    """Where huggingface_hub keeps its downloads, by the variables that it reads itself."""
+    environ = os.environ if environ is None else environ
+    if environ.get("HF_HUB_CACHE"):
+        return Path(environ["HF_HUB_CACHE"]).expanduser()
+    if environ.get("HF_HOME"):
+        return Path(environ["HF_HOME"]).expanduser() / "hub"
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "hub"
+
+
+def verify(installed: Installed, report: Callable[[int, int], None] = lambda done, total: None) -> list[Checked]:
+    """Reads every weights file whole and holds it to the publisher's sha256, where that is known.
+
+    It is known for what `pull` fetched and for files in the hub's cache, which are named by it.
+
+    Args:
+        report: (done_bytes, total_bytes); what it raises ends the check.
+
+    Raises:
+        StudioError: a file is not what was published, or is cut short; names all of those.
+    """
+    total, done = installed.total_bytes, 0
+    known = _manifest_hashes(installed.root)
+    checked = []
+
+    def heard(count: int) -> None:
+        nonlocal done
+        done += count
+        report(done, total)
+
+    for component in installed.weights:
+        for file in installed.files(component):
+            inside = file.relative_to(installed.root).as_posix()
+            wanted = known.get(inside) or _hash_in_cache(file)
+            if stored_dtype(file) is None:
+                checked.append(Checked(file, False, "damaged or cut short"))
+            elif wanted is None:
+                checked.append(Checked(file, None, "whole; its publisher's sha256 is not known"))
+            else:
+                same = sha256_of(file, heard) == wanted
+                checked.append(Checked(file, same, "as published" if same else "differs from what was published"))
+    wrong = [f"{c.file.relative_to(installed.root.parent)} ({c.says})" for c in checked if c.ok is False]
+    if wrong:
+        raise StudioError(
+            f"{installed.variant}: {', '.join(wrong)}.",
+            f"Run: python -m studio models remove {installed.variant}, then pull it again.",
+        )
+    return checked
+
+
+def remove(spec: VariantSpec, models_dir: Path) -> int:
+    """`models_dir/<id>` and what was half downloaded for it are gone; returns the bytes freed.
+
+    Only the models folder is touched, never the hub's cache or ComfyUI's folder; of a link only the link goes.
+
+    Raises:
+        NotInstalled: there is nothing of it in the models folder.
+    """
+    root = models_dir.resolve()
+    freed, found = 0, False
+    for target in (root / spec.id, root / PARTIAL / spec.id):
+        if target.is_symlink():
+            target.unlink()
+            found = True
+        elif target.is_dir():
+            if target.resolve().parent not in (root, root / PARTIAL):
+                raise BadInput(f"{target} leads outside the models folder.", "Remove it by hand.")
+            freed += sum(p.lstat().st_size for p in target.rglob("*") if not p.is_dir())
+            shutil.rmtree(target)
+            found = True
+    if not found:
+        raise NotInstalled(f"{spec.id} is not in {models_dir}.", "What lies elsewhere is not the studio's to remove.")
+    return freed
+
+
+def component_hashes(installed: Installed, cache_file: Path | None = None) -> dict[str, str]:
+    """Component -> sha256 of its weights in hex; of a sharded one, of its shards' hashes in order of name."""
+    found = {}
+    for component in sorted(installed.weights):
+        each = [file_sha256(f, cache_file) for f in installed.files(component)]
+        found[component] = each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
+    return found
+
+
+def _folders(
+    spec: VariantSpec, source: HubSource, models_dir: Path, comfyui_dir: Path | None, hub_cache: Path
+) -> Iterator[Path]:
+    yield models_dir / spec.id
+    yield hub_cache / f"models--{source.repo.replace('/', '--')}" / "snapshots" / source.revision
+    if comfyui_dir is not None:
+        for base in (comfyui_dir, comfyui_dir / "models"):
+            for name in (spec.id, source.repo.rpartition("/")[2]):
+                yield base / "diffusers" / name
+
+
+def _weights_in(folder: Path, source: HubSource) -> dict[str, Path] | None:
+    found = {}
+    for component, name in source.weights.items():
+        plain = folder / name
+        index = plain.with_name(plain.name + ".index.json")
+        if plain.is_file():
+            found[component] = plain
+        elif index.is_file():
+            found[component] = index
+        else:
+            return None
+        if not (plain.parent / "config.json").is_file():
+            return None
+    return found
+
+
+def _files(weights: Path) -> list[Path]:
+    # A broken index stands for itself: it is no whole safetensors file, which is what the caller asks.
+    return (shards(weights) or [weights]) if weights.name.endswith(".index.json") else [weights]
+
+
+def _checkpoint(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None) -> Installed | None:
+    """A single file in Stability's own layout, by its name."""
+    folders = [models_dir]
+    if comfyui_dir is not None:
+        folders += [comfyui_dir / "checkpoints", comfyui_dir / "models" / "checkpoints"]
+    for source in spec.sources:
+        if not isinstance(source, FileSource):
+            continue
+        for path in (folder / name for folder in folders for name in source.names):
+            dtype = stored_dtype(path)
+            if dtype is not None:
+                return Installed(spec.id, source.layout, path, {"checkpoint": path}, dtype)
+    return None
+
+
+def _manifest_hashes(folder: Path) -> dict[str, str]:
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name: facts["sha256"] for name, facts in files.items() if facts.get("sha256")}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}
+
+
+def _hash_in_cache(file: Path) -> str | None:
+    """The hub's cache keeps large files under their sha256 and links to them."""
+    name = file.resolve().name
+    return name if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", name) else None

@@ -1,0 +1,162 @@
+"""The registry of steps, and each step frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import studio.finish
+from studio.errors import BadInput, Cancelled
+from studio.finish import all_steps, finish, parse_steps
+from studio.media.clip import Clip
+
+RATES = (7.0, 12.5, 24.0, 29.97, 59.94)
+
+
+def stepped(count: int = 12, fps: float = 7.0, *, alpha: bool = False) -> Clip:
+    """Frame i is grey 10 i, and so is its alpha."""
+    frames = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.full((1, 32, 48, 3), 10, np.uint8)
+    return Clip(frames, fps, frames[..., 0].copy() if alpha else None)
+
+
+def greys(clip: Clip) -> list[int]:
+    assert (clip.frames == clip.frames[:, :1, :1, :1]).all(), "every frame is still of one grey"
+    return [int(v) // 10 if v % 10 == 0 else int(v) / 10 for v in clip.frames[:, 0, 0, 0]]
+
+
+def test_each_file_is_a_step_that_says_what_it_does() -> None:
+    folder = Path(studio.finish.__file__).parent
+    files = {p.stem.replace("_", "-") for p in folder.glob("*.py")} - {"--init--", "step", "moviepy-edit"}
+    assert set(all_steps()) == files
+    assert all(step.summary.endswith(".") for step in all_steps().values())
+
+
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("count", [2, 3, 12, 25])
+def test_reverse_is_exact_at_every_rate(fps: float, count: int) -> None:
+    done = finish(stepped(count, fps), ["reverse"])
+    assert greys(done) == list(range(count))[::-1]
+    assert done.fps == fps
+
+
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("count", [3, 12, 25])
+def test_boomerang_shows_no_turning_point_twice(fps: float, count: int) -> None:
+    done = finish(stepped(count, fps), ["boomerang"])
+    assert greys(done) == [*range(count), *range(count - 2, 0, -1)]
+
+
+def test_two_frames_or_one_have_no_way_back() -> None:
+    assert greys(finish(stepped(2), ["boomerang"])) == [0, 1]
+    assert greys(finish(stepped(1), ["boomerang"])) == [0]
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_loop_dissolves_the_end_into_the_beginning(fps: float) -> None:
+    done = finish(stepped(12, fps), ["loop:4"])
+    mixed = [(1 - k / 4) * (80 + 10 * k) + k / 4 * 10 * k for k in range(4)]
+    assert len(done) == 8
+    assert done.frames[:, 0, 0, 0].astype(float) == pytest.approx([40, 50, 60, 70, *mixed], abs=1)
+
+
+def test_a_loop_has_no_seam() -> None:
+    wave = (127 + 100 * np.sin(np.arange(24) / 5)).astype(np.uint8)
+    clip = Clip(wave[:, None, None, None].repeat(16, 1).repeat(16, 2).repeat(3, 3), 7.0)
+    done = finish(clip, ["loop"]).frames[:, 0, 0, 0].astype(int)
+    assert len(done) == 18
+    assert abs(int(wave[-1]) - int(wave[0])) > 95, "there is a seam to mend"
+    assert abs(np.diff([*done, done[0]])).max() <= 40
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_retime_by_a_speed_keeps_the_rate(fps: float) -> None:
+    clip = stepped(12, fps)
+    assert greys(finish(clip, ["retime:2x"])) == [0, 2, 4, 6, 8, 10]
+    assert greys(finish(clip, ["retime:0.5x"])) == [i // 2 for i in range(24)]
+    assert greys(finish(clip, ["retime:3x"])) == [0, 3, 6, 9]
+    assert finish(clip, ["retime:2x"]).fps == fps
+
+
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("new", [1, 7, 12, 24, 60])
+def test_retime_by_a_rate_keeps_the_duration(fps: float, new: int) -> None:
+    clip = stepped(12, fps)
+    done = finish(clip, [f"retime:{new}fps"])
+    assert done.fps == new
+    assert len(done) == max(1, round(12 * new / fps))
+    assert greys(done) == [int(i * fps / new + 1e-6) for i in range(len(done))]
+
+
+def test_side_by_side_holds_the_first_frame_on_the_left() -> None:
+    done = finish(stepped(), ["side-by-side"])
+    assert done.frames.shape == (12, 32, 96, 3)
+    assert (done.frames[:, :, :48] == 0).all()
+    assert (done.frames[:, :, 48:] == stepped().frames).all()
+
+
+@pytest.mark.parametrize("step", ["reverse", "boomerang", "loop:4", "retime:2x", "retime:24fps", "side-by-side"])
+def test_alpha_goes_with_the_frames(step: str) -> None:
+    done = finish(stepped(alpha=True), [step])
+    assert done.alpha is not None
+    assert (done.alpha == done.frames[..., 0]).all()
+
+
+def test_steps_follow_one_another() -> None:
+    done = finish(stepped(6), ["reverse", "boomerang", "retime:2x"])
+    assert greys(done) == [5, 3, 1, 1, 3]
+
+
+def test_no_steps_change_nothing() -> None:
+    clip = stepped()
+    assert finish(clip, []) is clip
+
+
+def test_a_step_stops_when_the_user_cancels() -> None:
+    for written in ("reverse", "boomerang", "loop", "retime:2x", "side-by-side", "caption:x"):
+        calls = []
+
+        def check(calls: list[int] = calls) -> None:
+            calls.append(1)
+            if len(calls) == 4:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            finish(stepped(), [written], check)
+        assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("sparkle", "'sparkle' is not a step; there are boomerang, caption, loop, retime, reverse, side-by-side."),
+        ("", "'' is not a step"),
+        ("reverse:2", "reverse takes no value"),
+        ("retime", "retime needs a speed such as 2x, or a rate such as 24fps"),
+        ("caption:", "caption needs the text"),
+    ],
+)
+def test_a_misspelt_step_is_refused_before_any_work(written: str, says: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_steps(["reverse", written])
+    assert says in str(caught.value)
+    assert caught.value.field == "finish"
+
+
+@pytest.mark.parametrize("value", ["2", "0x", "11x", "-1x", "nanx", "1e9x", "0fps", "61fps", "٢x", "x", "2x3"])
+def test_retime_refuses_what_is_no_speed_or_rate(value: str) -> None:
+    with pytest.raises(BadInput, match=r"a speed from 0\.1x to 10x or a rate from 1fps to 60fps will"):
+        finish(stepped(), [f"retime:{value}"])
+
+
+@pytest.mark.parametrize("value", ["0", "7", "-1", "x", "1.5", "9" * 50])
+def test_loop_refuses_more_than_half_the_clip(value: str) -> None:
+    with pytest.raises(BadInput, match="a clip of 12 frames can dissolve over 1 to 6"):
+        finish(stepped(), [f"loop:{value}"])
+
+
+def test_a_clip_that_would_grow_beyond_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio.finish, "MAX_CLIP_BYTES", stepped().frames.nbytes)
+    with pytest.raises(BadInput, match="boomerang makes the clip"):
+        finish(stepped(), ["boomerang"])
