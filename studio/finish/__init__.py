@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from studio.errors import BadInput
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
-__all__ = ["Step", "all_steps", "finish", "parse_steps"]
+__all__ = ["Shape", "Step", "all_steps", "expect", "finish", "parse_steps"]
 
 MAX_CLIP_BYTES = 2**32
 """A step may make a clip longer; beyond so many bytes of pixels it is refused."""
@@ -49,6 +49,18 @@ def parse_steps(steps: Sequence[str]) -> list[tuple[Step, str]]:
     return parsed
 
 
+def expect(shape: Shape, steps: Sequence[str]) -> Shape:
+    """The shape of what `finish` would make of such a clip; nothing is made. Ask it before a job.
+
+    Raises:
+        BadInput: where `finish` would.
+    """
+    for step, value in parse_steps(steps):
+        shape = step.expect(shape, value)
+        _check_size(step, 3 * shape.frames * shape.width * shape.height)
+    return shape
+
+
 def finish(clip: Clip, steps: Sequence[str], check: Check = lambda: None) -> Clip:
     """The clip after all steps, in their order.
 
@@ -61,10 +73,14 @@ def finish(clip: Clip, steps: Sequence[str], check: Check = lambda: None) -> Cli
     for step, value in parse_steps(steps):
         check()
         clip = step.run(clip, value, check)
-        if clip.frames.nbytes > MAX_CLIP_BYTES:
-            raise BadInput(
-                f"finish: {step.name} makes the clip {clip.frames.nbytes >> 30} GB large.",
-                "Use fewer steps, frames or pixels.",
-                field="finish",
-            )
+        _check_size(step, clip.frames.nbytes)
     return clip
+
+
+def _check_size(step: Step, clip_bytes: int) -> None:
+    if clip_bytes > MAX_CLIP_BYTES:
+        raise BadInput(
+            f"finish: {step.name} makes the clip {clip_bytes >> 30} GB large.",
+            "Use fewer steps, frames or pixels.",
+            field="finish",
+        )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
 if TYPE_CHECKING:
@@ -25,4 +26,15 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
     return edited(clip, there_and_back, 2 * len(clip) - 2, check)
 
 
-STEP = Step(name="boomerang", summary="Plays the clip forth and back, without a jolt at the ends.", takes="", run=run)
+def expect(shape: Shape, value: str) -> Shape:
+    """2 T - 2 frames, where there are 3 or more."""
+    return shape if shape.frames < 3 else replace(shape, frames=2 * shape.frames - 2)
+
+
+STEP = Step(
+    name="boomerang",
+    summary="Plays the clip forth and back, without a jolt at the ends.",
+    takes="",
+    run=run,
+    expect=expect,
+)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from studio.errors import BadInput
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
 _MAX_CHARACTERS = 300
@@ -119,10 +119,17 @@ def _missing(text: str, font: ImageFont.FreeTypeFont) -> str:
     return "".join(c for c in dict.fromkeys(text) if not c.isspace() and bytes(font.getmask(c)) == unknown)
 
 
+def expect(shape: Shape, value: str) -> Shape:
+    """The same shape, once the text is known to fit and to have a font."""
+    _label(value, shape.width, shape.height)
+    return shape
+
+
 STEP = Step(
     name="caption",
     summary="Writes a line of text at the foot of the clip.",
     takes="the text",
     run=run,
+    expect=expect,
     needs_value=True,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from studio.errors import BadInput
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
 
@@ -33,9 +35,15 @@ def _overlap(value: str, count: int) -> int:
     return int(value)
 
 
+def expect(shape: Shape, value: str) -> Shape:
+    """T - K frames."""
+    return replace(shape, frames=shape.frames - _overlap(value, shape.frames))
+
+
 STEP = Step(
     name="loop",
     summary="Dissolves the end into the beginning, so that it repeats without a seam.",
     takes="the number of frames to dissolve over",
     run=run,
+    expect=expect,
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from studio.errors import BadInput
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
 _MIN_SPEED, _MAX_SPEED = 0.1, 10.0
@@ -50,10 +51,19 @@ def _count(frames: float, value: str) -> int:
     return count
 
 
+def expect(shape: Shape, value: str) -> Shape:
+    """Another number of frames, or another rate as well."""
+    number, unit = _parse(value)
+    if unit == "x":
+        return replace(shape, frames=_count(shape.frames / number, value))
+    return replace(shape, frames=_count(shape.frames * number / shape.fps, value), fps=number)
+
+
 STEP = Step(
     name="retime",
     summary="Changes the speed (2x, 0.5x), or the rate at the same duration (24fps).",
     takes="a speed such as 2x, or a rate such as 24fps",
     run=run,
+    expect=expect,
     needs_value=True,
 )

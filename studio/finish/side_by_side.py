@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Step
+from studio.finish.step import Check, Shape, Step
 from studio.media.clip import Clip
 
 if TYPE_CHECKING:
@@ -22,4 +23,15 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
     return edited(clip, both, len(clip), check)
 
 
-STEP = Step(name="side-by-side", summary="Shows the first frame, still, beside the clip.", takes="", run=run)
+def expect(shape: Shape, value: str) -> Shape:
+    """Twice as wide."""
+    return replace(shape, width=2 * shape.width)
+
+
+STEP = Step(
+    name="side-by-side",
+    summary="Shows the first frame, still, beside the clip.",
+    takes="",
+    run=run,
+    expect=expect,
+)

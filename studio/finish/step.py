@@ -12,6 +12,20 @@ Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
+class Shape:
+    """A clip without its pixels: what is known of it before it is made. Sizes in px, `fps` of the finished file."""
+
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+
+def _unchanged(shape: Shape, value: str) -> Shape:
+    return shape
+
+
+@dataclass(frozen=True)
 class Step:
     """A finishing step as data.
 
@@ -20,6 +34,7 @@ class Step:
         summary: one sentence for the user.
         takes: what stands after the colon, in words; empty where nothing may.
         run: clip, value (``""`` if none was given), check -> clip. Raises `BadInput` for a value that won't do.
+        expect: shape, value -> the shape of what `run` would make; raises as `run` does. Asked before a job.
         needs_value: whether the value may not be left out.
     """
 
@@ -27,4 +42,5 @@ class Step:
     summary: str
     takes: str
     run: Callable[[Clip, str, Check], Clip]
+    expect: Callable[[Shape, str], Shape] = _unchanged
     needs_value: bool = False

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from studio.errors import BadInput
-from studio.finish import parse_steps
+from studio.finish import Shape, expect
 from studio.jobs.inputs import find_input, is_reference, keep_input
 from studio.media.write import check_format
 from studio.models.catalog import Catalog
@@ -69,7 +69,6 @@ def complete(
     filled, notices = _fill(request, mode, spec, catalog)
     if filled["seed"] is None:
         filled["seed"] = secrets.randbelow(MAX_SEED + 1)
-    parse_steps(filled["finish"])
     return _validated(mode, filled), notices
 
 
@@ -112,8 +111,8 @@ def check_size(request: Request, settings: Settings) -> None:
     frames, steps = values.get("frames") or 1, values.get("steps") or 1
     pixels = (values.get("width") or 1) * (values.get("height") or 1)
     if "width" in values and "frames" in values:
-        suffix = f".{values['format']}"
-        check_format(suffix, frames=frames, width=values["width"], height=values["height"], fps=values["export_fps"])
+        shape = expect(Shape(frames, values["width"], values["height"], values["export_fps"]), values["finish"])
+        check_format(f".{values['format']}", frames=shape.frames, width=shape.width, height=shape.height, fps=shape.fps)
     if frames * pixels > settings.clip_limit:
         most = max(1, int(settings.clip_limit // pixels))
         raise BadInput(

@@ -21,7 +21,7 @@ def test_it_runs_as_it_stands_only_smaller(studio, path):
     request["image"] = str(path.parent / request["image"])
     complete, notices = studio.check(request)
     assert notices == []
-    job = studio.wait(studio.submit({**request, "width": 160, "height": 96, "frames": 8}).id)
+    job = studio.wait(studio.submit({**request, "width": 160, "height": 96, "frames": 16}).id)
     assert job.state == "done", job.error
     assert Path(job.files[0]).suffix == f".{complete.format}"
     assert probe(Path(job.files[0])).frames >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import studio.finish
 from studio.errors import BadInput, Cancelled
-from studio.finish import all_steps, finish, parse_steps
+from studio.finish import Shape, all_steps, expect, finish, parse_steps
 from studio.media.clip import Clip
 
 RATES = (7.0, 12.5, 24.0, 29.97, 59.94)
@@ -24,6 +25,33 @@ def stepped(count: int = 12, fps: float = 7.0, *, alpha: bool = False) -> Clip:
 def greys(clip: Clip) -> list[int]:
     assert (clip.frames == clip.frames[:, :1, :1, :1]).all(), "every frame is still of one grey"
     return [int(v) // 10 if v % 10 == 0 else int(v) / 10 for v in clip.frames[:, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        *(["boomerang"], ["loop"], ["loop:3"], ["retime:2x"], ["retime:0.5x"], ["retime:30fps"], ["reverse"]),
+        *(["caption:Words"], ["side-by-side"], ["boomerang", "loop:5", "retime:24fps", "side-by-side"]),
+    ],
+    ids=lambda steps: "+".join(steps),
+)
+@pytest.mark.parametrize("count", [2, 12, 25])
+def test_what_is_expected_is_what_is_made(count: int, steps: list[str]) -> None:
+    before = Shape(count, 48, 32, 12.5)
+    try:
+        expected = expect(before, steps)
+    except BadInput as refused:
+        says = re.escape(refused.message)
+        with pytest.raises(BadInput, match=says):
+            finish(stepped(count, 12.5), steps)
+        return
+    made = finish(stepped(count, 12.5), steps)
+    assert (len(made), made.width, made.height, made.fps) == (
+        expected.frames,
+        expected.width,
+        expected.height,
+        expected.fps,
+    )
 
 
 def test_each_file_is_a_step_that_says_what_it_does() -> None:

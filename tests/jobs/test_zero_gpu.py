@@ -1,0 +1,42 @@
+"""ZeroGPU: the device is asked for only where it is needed, for as long as it may take."""
+
+import json
+
+from studio.jobs.zero_gpu import duration_s, wrapper
+from studio.service import Studio
+
+
+def gpu_that_counts(asked):
+    def gpu(duration):
+        def decorate(work):
+            def on_device(*args):
+                asked.append(duration(*args))
+                yield from work(*args)
+
+            return on_device
+
+        return decorate
+
+    return gpu
+
+
+def test_an_embedded_engine_spends_no_quota_and_svd_does(settings, small, tiny_svd):
+    asked = []
+    with Studio(settings) as listing:
+        catalog = listing.catalog
+    with Studio(settings, serve=True, wrap=wrapper(catalog, gpu_that_counts(asked))) as studio:
+        assert studio.wait(studio.submit(small).id).state == "done"
+        assert asked == []
+        request = {"mode": "image-to-video", "image": small["image"], "variant": tiny_svd}
+        assert studio.wait(studio.submit(request).id).state == "done"
+        assert asked == [25]
+
+
+def test_a_longer_clip_asks_for_longer_up_to_a_bound():
+    def ask(**change):
+        request = {"frames": 25, "width": 1024, "height": 576, "steps": 25, **change}
+        return duration_s("{}", json.dumps({"request": request}))
+
+    assert ask(frames=14) < ask() < ask(steps=50) <= 240
+    assert ask(steps=200) == 240
+    assert 60 < ask() < 120
