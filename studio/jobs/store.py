@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studio.errors import BadInput, StudioError
+from studio.errors import BadInput, StudioError, WriteFailed
 from studio.events import event_from_json
 from studio.jobs.job import Job, State
 from studio.jobs.migrations import MIGRATIONS
@@ -62,14 +62,18 @@ class Journal:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+        except sqlite3.OperationalError as e:
+            raise WriteFailed(f"The journal can't be written ({e}).", "Free some space; nothing was lost.") from e
 
     def _rows(self, where: str, values: Sequence[Any] = (), tail: str = "") -> list[sqlite3.Row]:
         with self._lock:

@@ -14,7 +14,7 @@ DECODE_TFLOP = 173.6
 """Its temporal decode."""
 _REFERENCE_PIXELS = 25 * 1024 * 576
 _TFLOPS = 60.0
-"""Cautious for half an RTX Pro 6000: quota is charged for what is used, but a run that outlasts its duration is lost."""
+"""Cautious for half an RTX Pro 6000: a run that outlasts its duration is lost, quota counts what was used."""
 _START_S = 25
 _MOST_S = 240
 

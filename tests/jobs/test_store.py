@@ -1,6 +1,9 @@
 """The journal: what was submitted is found again."""
 
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -155,3 +158,32 @@ def test_two_processes_views_of_one_file_agree(tmp_path):
     assert [j.id for j in one.cancel_asked("me")] == ["a"]
     one.close()
     two.close()
+
+
+def test_a_full_disk_is_one_sentence_and_the_journal_goes_on_when_there_is_room_again(tmp_path):
+    code = textwrap.dedent(
+        """
+        import pathlib, resource, signal, sys
+        from studio.errors import WriteFailed
+        from studio.jobs.job import Job
+        from studio.jobs.store import Journal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        journal = Journal(pathlib.Path(sys.argv[1]))
+        def add(name):
+            job = Job(id=name, mode="m", state="queued", request={"a": "x" * 20000}, request_hash="h", created_at=1)
+            journal.add(job, target=pathlib.Path("c"), owner="o", session="")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        try:
+            for i in range(20):
+                add(str(i))
+        except WriteFailed as e:
+            print(len(journal.queue()), e)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        add("last")
+        print(journal.get("last").id)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "j.sqlite")], capture_output=True, text=True)
+    first, last = done.stdout.splitlines()
+    assert "The journal can't be written" in first, done.stderr
+    assert last == "last"

@@ -1,0 +1,135 @@
+"""`execute`: one last event whatever happens, and nothing partial left."""
+
+import errno
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from studio.errors import DoesNotFit
+from studio.events import CancelledEvent, Failed, Finished, Loading, Step, Writing, is_last
+from studio.jobs.execute import execute
+from studio.jobs.task import Task
+from studio.jobs.workshop import Workshop
+from studio.models.manager import ModelManager
+
+
+def task_for(request, settings, **change):
+    request = {"mode": "image-to-video", "export_fps": 7.0, **request, **change}
+    target = settings.outputs / "clip.mp4"
+    return Task(job_id="job", mode="image-to-video", request=request, target=target, poster=settings.home / "p.webp")
+
+
+@pytest.fixture
+def svd_request(small, tiny_svd):
+    knobs = {"steps": 3, "guidance_min": 1.0, "guidance_max": 2.5, "noise_augmentation": 0.02, "motion_bucket": 127}
+    size = {"width": 64, "height": 64, "frames": 4}
+    return {**small, **size, **knobs, "variant": tiny_svd, "conditioning_fps": 7, "decode_chunk": 2}
+
+
+@pytest.fixture
+def parallax_request(small):
+    return {**small, "camera_move": "push-in", "amount": 1.0, "easing": "linear"}
+
+
+STAGES = {
+    "loading": lambda e: isinstance(e, Loading) and e.done_bytes > 0,
+    "encoding": lambda e: isinstance(e, Step) and e.stage == "encode",
+    "sampling": lambda e: isinstance(e, Step) and e.stage == "sample" and e.done == 1,
+    "decoding": lambda e: isinstance(e, Step) and e.stage == "decode" and e.done == 2,
+    "writing": lambda e: isinstance(e, Writing) and e.done == 1,
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancelling_acts_at_once_in_every_stage(settings, svd_request, stage):
+    heard, asked = [], []
+
+    def emit(event):
+        heard.append(event)
+        if STAGES[stage](event) and not asked:
+            asked.append(len(heard))
+
+    execute(task_for(svd_request, settings), Workshop(settings), emit, lambda: bool(asked))
+    assert asked, "the stage was never reached"
+    assert isinstance(heard[-1], CancelledEvent)
+    assert len(heard) - asked[0] <= 2, heard[asked[0] :]
+    assert not list(settings.outputs.rglob("*.*"))
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_a_cancelled_load_leaves_nothing_on_the_device_and_the_next_job_runs(settings, svd_request):
+    workshop, asked = Workshop(settings), []
+    task = task_for(svd_request, settings)
+    execute(task, workshop, lambda e: asked.append(1) if isinstance(e, Loading) else None, lambda: bool(asked))
+    assert workshop.manager.ledger() == []
+    heard = []
+    execute(task, workshop, heard.append)
+    assert isinstance(heard[-1], Finished)
+    assert [row["in_use"] for row in workshop.manager.ledger()] == [False] * 3
+
+
+def test_the_second_job_of_a_variant_loads_nothing(settings, svd_request):
+    workshop, heard = Workshop(settings), []
+    execute(task_for(svd_request, settings), workshop, lambda e: None)
+    execute(task_for(svd_request, settings, seed=8), workshop, heard.append)
+    assert not [e for e in heard if isinstance(e, Loading)]
+
+
+def a_workshop_that(raises, settings):
+    """The real workshop with an engine that fails, at the seam by which the manager finds engines."""
+
+    class Engine:
+        def __init__(self, spec, components):
+            self.spec = spec
+
+        def animate(self, picture, request, ctx):
+            raise raises
+
+    workshop = Workshop(settings)
+    workshop.manager = ModelManager(
+        workshop.catalog, lambda: None, find=workshop.installed, family=lambda name: SimpleNamespace(Engine=Engine)
+    )
+    return workshop
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        (DoesNotFit("25 frames don't fit.", "Lower frames."), "does-not-fit", "don't fit"),
+        (MemoryError(), "does-not-fit", "memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "write-failed", "disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "clip.mp4"), "write-failed", "permission"),
+        (OSError(errno.EIO, "Input/output error"), "write-failed", "Input/output error"),
+        (ZeroDivisionError("division by zero in secret place"), "unexpected", "went wrong"),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, Exception) else None,
+)
+def test_an_error_becomes_one_sentence(settings, parallax_request, caplog, raised, kind, says):
+    heard = []
+    with caplog.at_level(logging.ERROR):
+        execute(task_for(parallax_request, settings), a_workshop_that(raised, settings), heard.append)
+    last = heard[-1]
+    assert isinstance(last, Failed)
+    assert [e for e in heard if is_last(e)] == [last]
+    assert last.error == kind
+    assert says in last.message
+    assert "secret" not in last.message + last.remedy
+    assert not list(settings.outputs.rglob("*.*"))
+    if kind == "unexpected":
+        assert "job" in last.remedy
+        assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_machine_device_is_only_looked_for_when_weights_are(settings, parallax_request):
+    workshop, heard = Workshop(settings.model_copy(update={"device": "cuda:7"})), []
+    execute(task_for(parallax_request, settings), workshop, heard.append)
+    assert isinstance(heard[-1], Finished)
+
+
+def test_a_device_that_is_not_there_fails_the_job_with_what_to_do(settings, svd_request):
+    heard = []
+    execute(task_for(svd_request, settings), Workshop(settings.model_copy(update={"device": "mps"})), heard.append)
+    assert isinstance(heard[-1], Failed)
+    assert "mps is not there" in heard[-1].message
+    assert "--device" in heard[-1].remedy
