@@ -53,6 +53,7 @@ class Context:
         self._find_input = find_input
         self._cancelled = cancelled
         self._show = show
+        self._loaded: tuple[str, int] | None = None
 
     def check(self) -> None:
         """Raises `Cancelled` once the user asked for it; call it wherever nothing is reported for long."""
@@ -74,8 +75,12 @@ class Context:
                 self._emit(shown)
 
     def loading(self, component: str, done_bytes: int, total_bytes: int) -> None:
-        """Reports how much of a component's weights is in place."""
+        """Reports how much of a component's weights is in place; call it for every tensor, each hundredth is told."""
         self.check()
+        share = (component, done_bytes * 100 // max(1, total_bytes))
+        if share == self._loaded:
+            return
+        self._loaded = share
         self._emit(
             events.Loading(job_id=self.job_id, component=component, done_bytes=done_bytes, total_bytes=total_bytes)
         )

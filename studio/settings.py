@@ -36,6 +36,7 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int | None = Field(default=None, ge=1, le=65535, description="port; the first free one from 7860 by default")
     share: bool = Field(default=False, description="make a public link through Gradio's share server")
+    auth: str | None = Field(default=None, pattern=r"^[^:]+:.+$", repr=False, description="user:password for the page")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda:0")
     precision: Literal["auto", "fp16", "fp32"] = Field(default="auto", description="fp16 on CUDA, fp32 elsewhere")
     runner: Literal["auto", "process", "inline"] = Field(default="auto", description="where jobs run")

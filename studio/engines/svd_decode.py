@@ -1,0 +1,98 @@
+"""From latents to frames through SVD's temporal decoder, chunk by chunk.
+
+Shapes: T frames, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from studio.engines.out_of_memory import is_out_of_memory
+from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.context import Context
+
+
+def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Context) -> np.ndarray:
+    """uint8 (T, H, W, 3) of scaled latents; reports each chunk under ``decode``.
+
+    Runs in the VAE's own precision, since fp32 would take a GPU several times as long; a chunk that overflows in
+    half precision is decoded again in fp32, and so is all that follows. Where memory runs out the chunk is halved
+    and the work goes on from the same frame. Both are told in a notice.
+
+    Raises:
+        StudioError: the numbers are not finite in fp32 either.
+        torch.OutOfMemoryError: a single frame does not fit.
+    """
+    decoder, scaled_TCHW = vae.decoder, latent_TCHW / vae.config.scaling_factor
+    total, frames = len(latent_TCHW), []
+    ctx.step(0, total, "decode")
+    while len(frames) < total:
+        rgb_TCHW = _try_chunk(decoder, scaled_TCHW[len(frames) : len(frames) + chunk])
+        if rgb_TCHW is None:
+            chunk = (chunk + 1) // 2
+            _free(latent_TCHW.device)
+            ctx.notice(f"Memory ran out while decoding; it goes on with {chunk} frames at a time.")
+            continue
+        if not bool(torch.isfinite(rgb_TCHW).all()):
+            if dtype_of(decoder) == torch.float32:
+                raise StudioError("The decoder gave numbers that are not finite.", "Verify the variant's files.")
+            ctx.notice("Decoding overflowed in half precision; it goes on in full precision.")
+            decoder = in_fp32(decoder)
+            continue
+        frames.extend(to_uint8(rgb_TCHW))
+        del rgb_TCHW
+        ctx.step(len(frames), total, "decode")
+    return np.stack(frames)
+
+
+def decode_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor:
+    """Pixels in about [-1, 1], fp32 (T, 3, H, W), of frames decoded together as one little video.
+
+    Frames at a chunk's border see nothing beyond it, so that chunking changes the result (also in Stability's code).
+    """
+    count = len(latent_TCHW)
+    latent_TCHW = latent_TCHW.to(dtype_of(decoder))
+    indicator = torch.zeros(1, count, dtype=latent_TCHW.dtype, device=latent_TCHW.device)
+    return decoder(latent_TCHW, num_frames=count, image_only_indicator=indicator).float()
+
+
+def to_uint8(rgb_TCHW: torch.Tensor) -> np.ndarray:
+    """uint8 (T, H, W, 3) of pixels in [-1, 1], rounded; what lies outside is clamped."""
+    return ((rgb_TCHW + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def in_fp32(module: nn.Module) -> nn.Module:
+    """The module itself if it is in fp32, else a copy that is: held weights are shared and never changed."""
+    return module if dtype_of(module) == torch.float32 else copy.deepcopy(module).float()
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The dtype of the module's weights."""
+    return next(module.parameters()).dtype
+
+
+def _try_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor | None:
+    """The decoded chunk, or None where memory ran out and a smaller chunk can be tried.
+
+    The error is let go of here: while it lives, its trace holds the tensors that filled the memory.
+    """
+    try:
+        return decode_chunk(decoder, latent_TCHW)
+    except (RuntimeError, MemoryError) as e:
+        if len(latent_TCHW) == 1 or not is_out_of_memory(e):
+            raise
+        return None
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

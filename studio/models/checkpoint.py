@@ -1,0 +1,168 @@
+"""A single-file checkpoint in Stability's own layout ("sgm"), recognised by what is in it. No torch.
+
+One file holds everything: ``model.diffusion_model.*`` (the UNet), ``conditioner.embedders.0.*`` (CLIP),
+``conditioner.embedders.N.encoder.*`` (a whole autoencoder, of which the encoder is used) and ``first_stage_model.*``
+(another, of which the decoder is used). SVD, SVD-XT and SVD-XT 1.1 have the same names and shapes: which of them a
+file is, only its name or its owner can say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from studio.errors import BadInput
+from studio.models.header import Stored, read_tensors, shown
+
+Kind = Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p"]
+"""What networks a file holds. svd: temporal decoder; the others: a decoder that knows no time."""
+
+Component = Literal["image_encoder", "unet", "vae"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+UNET = "model.diffusion_model."
+CLIP = "conditioner.embedders.0.open_clip.model."
+VISION = f"{CLIP}visual."
+FIRST_STAGE = "first_stage_model."
+
+_TEXT_LEFT_OVERS = tuple(
+    f"{CLIP}{name}" for name in ("positional_embedding", "text_projection", "logit_scale", "token_embedding.weight",
+                                 "ln_final.weight", "ln_final.bias")
+)  # fmt: skip
+"""What remains of open_clip's text half once its transformer is deleted."""
+
+_LABEL = f"{UNET}label_emb.0.0.weight"
+_TIME = f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight"
+_FLOATS = ("F16", "BF16", "F32", "F64")
+
+_OTHERS = (
+    (r"model\.diffusion_model\.joint_blocks\.", "Stable Diffusion 3"),
+    (r"(model\.diffusion_model\.)?double_blocks\.", "Flux"),
+    (r".*(lora_up|lora_down|lora_A|lora_B)\b", "a LoRA"),
+    (r".*motion_modules\.", "an AnimateDiff motion module"),
+    (r"control_model\.", "a ControlNet"),
+    (r"conditioner\.embedders\.1\.model\.", "Stable Diffusion XL"),
+    (r"conditioner\.embedders\.0\.model\.transformer\.", "the Stable Diffusion XL refiner"),
+    (r"cond_stage_model\.model\.", "Stable Diffusion 2"),
+    (r"cond_stage_model\.transformer\.", "Stable Diffusion 1"),
+    (r"(down_blocks|up_blocks|encoder\.down_blocks|vision_model)\.", "one component of a diffusers folder"),
+    (r"(encoder\.down|decoder\.up)\.", "an autoencoder alone"),
+)
+"""Names that tell what else a file is; the first that any tensor's name starts with."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that was recognised.
+
+    Args:
+        components: component -> the tensors that it is made of, under their names in the file.
+        unknown: names that no checkpoint of this kind has; what is known to be unused is not among them.
+    """
+
+    path: Path
+    kind: Kind
+    components: Mapping[Component, Mapping[str, Stored]]
+    unknown: tuple[str, ...]
+
+    def component_bytes(self, component: Component) -> int:
+        """Bytes of the component's tensors in the file."""
+        return sum(t.stored_bytes for t in self.components[component].values())
+
+    @property
+    def vae_encoder(self) -> str:
+        """What the names of the encoder in use, and of its quant_conv, start with."""
+        return _vae_encoder(self.kind)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The file, recognised by its tensors' names and shapes; only its header is read.
+
+    Raises:
+        BadInput: it is damaged, of another family (named where it is a known one), or stored in a precision that
+            holds no plain weights (fp8).
+    """
+    tensors = read_tensors(path)
+    kind = recognise(tensors, path.name)
+    components: dict[Component, dict[str, Stored]] = {c: {} for c in COMPONENTS}
+    unknown = []
+    for name, stored in tensors.items():
+        part = _part(name, kind)
+        if part in components:
+            components[part][name] = stored
+        elif part is None:
+            unknown.append(name)
+    for name, stored in ((n, s) for part in components.values() for n, s in part.items()):
+        if stored.dtype not in _FLOATS:
+            raise BadInput(
+                f"{path.name} is stored in {_precision(stored.dtype)} ({shown(name)}); the studio reads fp16 and fp32.",
+                "Use an fp16 copy.",
+            )
+    return Checkpoint(path, kind, components, tuple(unknown))
+
+
+def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
+    """Which networks these tensors are, by names and shapes alone.
+
+    Args:
+        name: of the file, for the message.
+
+    Raises:
+        BadInput: something else; says what, where it is known.
+    """
+    if _TIME not in tensors or _LABEL not in tensors:
+        what = _other(tensors)
+        raise BadInput(f"{name} is {what}, not a Stable Video Diffusion or SV3D checkpoint.")
+    width = tensors[_LABEL].shape[-1] if tensors[_LABEL].shape else 0
+    temporal = any(n.startswith(f"{FIRST_STAGE}decoder.") and ".time_stack." in n for n in tensors)
+    if any(n.startswith("conditioner.embedders.4.encoder.") for n in tensors):
+        raise BadInput(f"{name} is an SV4D checkpoint; the studio reads SVD and SV3D.")
+    if width == 768:
+        return "svd" if temporal else "svd-image-decoder"
+    if width in (256, 1280) and not temporal:
+        return "sv3d-u" if width == 256 else "sv3d-p"
+    raise BadInput(
+        f"{name} is a video model that the studio does not know: {width} conditioning numbers, with "
+        f"{'a temporal' if temporal else 'an image'} decoder.",
+        "It reads SVD (768), SV3D_u (256) and SV3D_p (1280).",
+    )
+
+
+def _vae_encoder(kind: Kind) -> str:
+    return f"conditioner.embedders.{1 if kind.startswith('sv3d') else 3}.encoder."
+
+
+def _part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
+    """Where a tensor belongs; None where nothing of this kind has it.
+
+    Each autoencoder is there whole: of the conditioner's, the decoder is unused; of the first stage, the encoder.
+    """
+    if name.startswith(UNET):
+        return "unet"
+    if name.startswith(VISION):
+        return "image_encoder"
+    encoder = _vae_encoder(kind)
+    if name.startswith((f"{encoder}encoder.", f"{encoder}quant_conv.", f"{FIRST_STAGE}decoder.")):
+        return "vae"
+    if name.startswith(f"{FIRST_STAGE}post_quant_conv.") and kind == "svd-image-decoder":
+        return "vae"
+    unused = (f"{encoder}decoder.", f"{encoder}post_quant_conv.", f"{FIRST_STAGE}encoder.", f"{FIRST_STAGE}quant_conv.")
+    return "unused" if name.startswith(unused) or name in _TEXT_LEFT_OVERS else None
+
+
+def _other(tensors: Mapping[str, Stored]) -> str:
+    if not tensors:
+        return "empty"
+    for pattern, what in _OTHERS:
+        if any(re.match(pattern, name) for name in tensors):
+            return what
+    if _TIME in tensors:
+        return f"incomplete: it lacks {_LABEL}"
+    return f"something else (its first tensor is {shown(next(iter(tensors)))})"
+
+
+def _precision(dtype: str) -> str:
+    return "fp8" if dtype.startswith("F8") else dtype if re.fullmatch(r"\w{1,12}", dtype) else "an unknown format"
