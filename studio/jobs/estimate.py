@@ -9,6 +9,8 @@ from typing import Any
 from studio.events import Event, Loading, Step, Writing
 
 _SMOOTHING = 0.3
+_TELLING_UNITS = 5
+"""With nothing known from before, a stage of fewer units is taken for a prelude that tells nothing of the rest."""
 
 
 def profile_key(mode: str, request: Mapping[str, Any]) -> str:
@@ -56,7 +58,7 @@ class Estimate:
             self._pace = pace if self._pace is None else self._pace + _SMOOTHING * (pace - self._pace)
             self._done, self._at = done, now
         rest = self._here(total - done, now)
-        after = self._after()
+        after = self._after(total)
         if rest is None or after is None:
             return None
         return rest + after
@@ -67,10 +69,12 @@ class Estimate:
         known = self._before.get(self._stage)
         return None if known is None else max(0.0, known - (now - self._since))
 
-    def _after(self) -> float | None:
+    def _after(self, total: int) -> float | None:
         names = list(self._before)
+        if not names:
+            return 0.0 if total >= _TELLING_UNITS else None
         if self._stage not in names:
-            return 0.0 if not names else sum(s for n, s in self._before.items() if n not in self.stages)
+            return sum(s for n, s in self._before.items() if n not in self.stages)
         return sum(self._before[n] for n in names[names.index(self._stage) + 1 :])
 
     def _close(self, end: float) -> None:

@@ -18,7 +18,7 @@ class Catalog:
     def __init__(self, *folders: Path) -> None:
         found: dict[str, VariantSpec] = {}
         for folder in folders:
-            for path in sorted(folder.glob("*.yaml")):
+            for path in sorted(folder.glob("*.yaml"), key=lambda p: p.name.removesuffix(".yaml")):
                 spec = read_spec(path)
                 found[spec.id] = spec
         self._specs = found

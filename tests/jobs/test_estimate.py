@@ -66,3 +66,14 @@ def test_requests_of_one_kind_share_a_key_whatever_their_seed():
     a = {"variant": "svd", "frames": 14, "width": 1024, "height": 576, "steps": 25, "seed": 1}
     assert profile_key("m", a) == profile_key("m", {**a, "seed": 2})
     assert profile_key("m", a) != profile_key("m", {**a, "frames": 25})
+
+
+def test_a_short_prelude_of_a_first_job_promises_nothing():
+    clock = Clock()
+    estimate = Estimate({}, clock)
+    estimate.hear(step(0, 2, "depth"))
+    clock.now += 1
+    assert estimate.hear(step(1, 2, "depth")) is None
+    estimate.hear(step(0, 10, "render"))
+    clock.now += 1
+    assert estimate.hear(step(1, 10, "render")) == 9
