@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from pathlib import Path
@@ -37,6 +38,18 @@ def write_preview(clip: Clip, path: Path, max_side: int = 320) -> tuple[int, int
     finally:
         part.unlink(missing_ok=True)
     return size
+
+
+def still_of(moving: bytes) -> tuple[bytes, int, int]:
+    """The first frame of a preview as a still WebP, and its width and height: for those who want less motion.
+
+    Raises:
+        OSError: it is not a WebP.
+    """
+    still = io.BytesIO()
+    with Image.open(io.BytesIO(moving), formats=("WEBP",)) as picture:
+        picture.convert("RGB").save(still, "WEBP", quality=80)
+        return still.getvalue(), picture.width, picture.height
 
 
 def _small(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

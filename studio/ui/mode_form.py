@@ -1,0 +1,287 @@
+"""`ModeForm`: the left-hand side of a tab, drawn from the mode, its variants and its presets as data."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import BadInput, StudioError
+from studio.jobs.inputs import find_input
+from studio.models.spec import Option
+from studio.modes import Mode
+from studio.modes.request import MAX_SEED
+from studio.service import Studio, VariantStatus
+from studio.ui import form, say
+from studio.ui.files import given_path
+
+CLEAR_JS = "() => ({__type__: 'update', visible: false})"
+"""Takes the message under a field away once the field is touched."""
+
+NO_FILE = f"input:{'0' * 64}.png"
+"""Stands for a file that is yet to come, where a request is only planned."""
+
+WIDE = ("picture", "variant", "seed")
+"""Kinds of fields that are drawn in their own way, over the whole width."""
+
+HIDDEN = gr.update(visible=False)
+
+
+class ModeForm:
+    """Controls, the message under each, presets, the plan line and the buttons. Build it inside open Blocks.
+
+    Args:
+        uploads: the folder where Gradio puts what a browser uploads.
+    """
+
+    def __init__(self, studio: Studio, mode: Mode, uploads: Path) -> None:
+        self.studio, self.settings, self.mode, self.name = studio, studio.settings, mode, mode.id
+        self.roots = (uploads, self.settings.inputs, self.settings.outputs)
+        self.refresh()
+        self.entries = form.entries(mode.request, mode.id, [v.spec for v in self.variants.values()])
+        self.presets = studio.presets(mode.id)
+        self.controls: dict[str, gr.components.Component] = {}
+        self.wrongs: dict[str, gr.HTML] = {}
+        self.headings: dict[str, gr.HTML] = {}
+        self.cells: dict[str, gr.Column] = {}
+        self._draw()
+
+    def refresh(self) -> None:
+        """Asks again which variants there are and which can run."""
+        self.variants: dict[str, VariantStatus] = {v.spec.id: v for v in self.studio.variants(self.mode.id)}
+
+    def first_variant(self) -> str:
+        """The variant shown first: the request's own default, else one that can run, else any."""
+        asked = self.mode.request.model_fields["variant"].default
+        usable = [i for i, v in self.variants.items() if v.usable]
+        return asked if asked in self.variants else next(iter([*usable, *self.variants]), "")
+
+    # -- drawing
+
+    def _draw(self) -> None:
+        name, first = self.name, self.first_variant()
+        self._draw_group("main", first)
+        self.plan = gr.HTML("", elem_id=f"{name}-plan", elem_classes=["plan"])
+        with gr.Row(elem_classes=["actions", "at-hand"]):
+            self.run = gr.Button(
+                self._action(first), variant="primary", scale=3, min_width=160, elem_id=f"{name}-run",
+                elem_classes=["run"],
+            )  # fmt: skip
+            self.cancel = gr.Button(
+                "Cancel", interactive=False, scale=1, min_width=110, elem_id=f"{name}-cancel", elem_classes=["cancel"]
+            )
+        with gr.Accordion("Advanced", open=False, elem_id=f"{name}-advanced") as self.advanced:
+            for group, title in form.GROUPS.items():
+                members = self._group(group)
+                if group != "main" and members:
+                    heard = any(e.heard_by(first) for e in members)
+                    self.headings[group] = gr.HTML(f'<h3 class="group">{escape(title)}</h3>', visible=heard)
+                    self._draw_group(group, first)
+
+    def _group(self, group: str) -> list[form.Entry]:
+        return [e for e in self.entries if e.group == group]
+
+    def _draw_group(self, group: str, variant: str) -> None:
+        """Pictures, the model and the seed over the whole width; the rest side by side where there is room."""
+        members = self._group(group)
+        for entry in (e for e in members if e.kind == "picture"):
+            self._draw_entry(entry, variant)
+        for entry in (e for e in members if e.kind == "variant"):
+            self._draw_variant(entry, variant)
+        with gr.Row(elem_classes=["cells"]):
+            if group == "main" and self.presets:
+                self._draw_preset()
+            for entry in (e for e in members if e.kind not in WIDE):
+                with gr.Column(min_width=200, visible=entry.heard_by(variant)) as self.cells[entry.name]:
+                    self._draw_entry(entry, variant)
+        for entry in (e for e in members if e.kind == "seed"):
+            self._draw_seed(entry)
+
+    def _draw_entry(self, entry: form.Entry, variant: str) -> None:
+        elem_id = f"{self.name}-{entry.name}"
+        self.controls[entry.name] = form.draw(entry, self._option(variant, entry), elem_id=elem_id)
+        self._draw_wrong(entry)
+
+    def _draw_wrong(self, entry: form.Entry) -> None:
+        self.wrongs[entry.name] = gr.HTML("", visible=False, elem_id=f"{self.name}-{entry.name}-wrong")
+
+    def _draw_variant(self, entry: form.Entry, first: str) -> None:
+        name = self.name
+        self.variant = gr.Dropdown(
+            self.variant_choices(), value=first, label=entry.title, elem_id=f"{name}-{entry.name}",
+            filterable=False, elem_classes=["variants"],
+        )  # fmt: skip
+        self.controls[entry.name] = self.variant
+        self._draw_wrong(entry)
+        self.about = gr.HTML(self.about_variant(first), elem_id=f"{name}-{entry.name}-about")
+
+    def _draw_preset(self) -> None:
+        choices = [("None", ""), *((str(p.get("title", i)), i) for i, p in self.presets.items())]
+        with gr.Column(min_width=200):
+            self.preset = gr.Dropdown(
+                choices, value="", label="Preset", info="Fills in the settings.", elem_id=f"{self.name}-preset",
+                filterable=False,
+            )  # fmt: skip
+
+    def _draw_seed(self, entry: form.Entry) -> None:
+        elem_id = f"{self.name}-{entry.name}"
+        with gr.Row(elem_classes=["seed"]):
+            self.seed = form.draw(replace(entry, default=secrets.randbelow(MAX_SEED)), None, elem_id=elem_id)
+            with gr.Column(scale=1, min_width=150):
+                self.dice = gr.Checkbox(True, label="Random each time", container=False, elem_id=f"{elem_id}-dice")
+                self.reuse = gr.Button("Reuse last seed", size="sm", elem_id=f"{elem_id}-reuse")
+        self.controls[entry.name] = self.seed
+        self._draw_wrong(entry)
+
+    def variant_choices(self) -> list[tuple[str, str]]:
+        """Every variant, those that can't run marked as such."""
+        return [(v.spec.title + ("" if v.usable else " (not installed)"), i) for i, v in self.variants.items()]
+
+    def about_variant(self, variant: str) -> str:
+        """What the model is; and, where it can't run, what to install, how large it is and under which licence."""
+        status = self.variants.get(variant)
+        if status is None:
+            return ""
+        summary = f"<p>{escape(status.spec.summary)}</p>"
+        if status.usable:
+            return f'<div class="about">{summary}</div>'
+        return f'<div class="about missing">{summary}{how_to_install(status)}</div>'
+
+    def _action(self, variant: str) -> str:
+        status = self.variants.get(variant)
+        return self.mode.action if status is None or status.usable else "Not installed: what to do"
+
+    # -- following the variant
+
+    def _option(self, variant: str, entry: form.Entry) -> Option | None:
+        status = self.variants.get(variant)
+        return status.spec.options_for(self.mode.id).get(entry.name) if status else None
+
+    def follow(self, variant: str, values: Mapping[str, Any] | None = None) -> dict[Any, Any]:
+        """Updates that put the form on this variant.
+
+        Args:
+            values: request fields that stand instead of the defaults; None leaves alone what every variant has.
+        """
+        shown: dict[Any, Any] = {self.about: self.about_variant(variant), self.run: self._action(variant)}
+        for group, heading in self.headings.items():
+            shown[heading] = gr.update(visible=any(e.heard_by(variant) for e in self._group(group)))
+        for entry in self.entries:
+            control = self.controls[entry.name]
+            shown[self.wrongs[entry.name]] = HIDDEN
+            if entry.kind in WIDE:
+                continue
+            value = (values or {}).get(entry.name)
+            if entry.listeners is not None:
+                shown[self.cells[entry.name]] = gr.update(visible=entry.heard_by(variant))
+            if entry.listeners is not None or value is not None:
+                shown[control] = form.follow(entry, self._option(variant, entry), value=value)
+        if values is None and self.presets:
+            shown[self.preset] = ""
+        return shown
+
+    def apply_preset(self, preset: str | None, variant: str) -> dict[Any, Any]:
+        """Updates for a preset: its fields, and the variant's defaults for the rest."""
+        values = self.presets.get(preset or "", {})
+        variant = values.get("variant", variant)
+        return {**self.follow(variant, values), self.variant: variant}
+
+    def fill(self, request: Mapping[str, Any]) -> dict[Any, Any]:
+        """Updates that put a whole request into the form, its files included where they are still here."""
+        variant = str(request.get("variant", ""))
+        shown = {**self.follow(variant, request), self.variant: variant}
+        for entry in self.entries:
+            if entry.kind == "seed" and request.get(entry.name) is not None:
+                shown[self.seed] = request[entry.name]
+                shown[self.dice] = False
+            elif entry.kind == "picture":
+                shown[self.controls[entry.name]] = self._picture(request.get(entry.name))
+        return shown
+
+    def _picture(self, reference: Any) -> str | None:
+        try:
+            return str(find_input(str(reference), self.settings.inputs)) if reference else None
+        except StudioError:
+            return None
+
+    @property
+    def outputs(self) -> list[Any]:
+        """All that `follow`, `apply_preset`, `fill` and `complain` write to."""
+        drawn = [*self.controls.values(), *self.wrongs.values(), *self.headings.values(), *self.cells.values()]
+        drawn += [self.preset] if self.presets else []
+        return [*drawn, self.about, self.run, self.dice, self.plan, self.advanced]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What `request` reads, in its order."""
+        return [self.dice, *self.controls.values()]
+
+    # -- reading
+
+    def request(self, dice: Any, *raw: Any, complete: bool = True) -> dict[str, Any]:
+        """The controls' values as a request, not yet checked by the studio.
+
+        Args:
+            complete: False lets fields be missing that have to be given: for a plan.
+
+        Raises:
+            BadInput: a file that is not an upload, or a field that has to be given.
+        """
+        sent = dict(zip(self.controls, raw, strict=True))
+        variant = sent.get("variant") or ""
+        shown = [e for e in self.entries if e.heard_by(str(variant))]
+        for entry in shown:
+            if entry.kind == "picture":
+                sent[entry.name] = given_path(sent[entry.name], self.roots, entry.name)
+                if sent[entry.name] is None and not complete:
+                    sent[entry.name] = NO_FILE
+            elif entry.kind == "seed" and dice:
+                sent[entry.name] = None
+        values = form.read(shown, sent)
+        for entry in shown:
+            if complete and entry.required and entry.name not in values:
+                raise BadInput(f"{entry.name}: {form.KINDS[entry.kind].missing}", field=entry.name)
+        return {"mode": self.mode.id, **values}
+
+    def complain(self, error: StudioError) -> dict[Any, Any]:
+        """Updates that show an error beside its field (and open what the field is folded into)."""
+        shown: dict[Any, Any] = dict.fromkeys(self.wrongs.values(), HIDDEN)
+        wrong = self.wrongs.get(error.field or "")
+        if wrong is not None:
+            shown[wrong] = gr.update(value=say.wrong(error.message, error.remedy), visible=True)
+            if next(e for e in self.entries if e.name == error.field).group != "main":
+                shown[self.advanced] = gr.update(open=True)
+        return shown
+
+    def in_labels(self, error: StudioError) -> str:
+        """The error's message with the field's label in place of its name."""
+        label = next((e.title for e in self.entries if e.name == error.field), None)
+        return (
+            f"{label}{error.message[len(error.field) :]}"
+            if label and error.message.startswith(f"{error.field}:")
+            else error.message
+        )
+
+    def missing(self, variant: str, error: StudioError) -> tuple[str, str]:
+        """Sentence and remedy for a variant that is known, but not here."""
+        status = self.variants.get(variant)
+        name = status.spec.title if status else variant
+        how = f"In a terminal: {status.command}; or the Models tab." if status and status.command else error.remedy
+        return f"{name} is not installed.", how
+
+    def content(self) -> dict[Any, Any]:
+        """Updates that take every message away."""
+        return dict.fromkeys(self.wrongs.values(), HIDDEN)
+
+
+def how_to_install(status: VariantStatus) -> str:
+    """What is missing and how large it is, the licence, and the command, as HTML."""
+    rows = [f"<p>{escape(status.note)}</p>" if status.note else ""]
+    rows.append(f"<p>Licence: {say.licence(status.spec)}</p>" if status.command else "")
+    rows.append(f'<pre tabindex="0"><code>{escape(status.command)}</code></pre>' if status.command else "")
+    return "".join(rows)

@@ -1,0 +1,49 @@
+// Keyboard, the finished clip's start, and finding the job again when the connection comes back.
+(() => {
+  const seen = (selector) => [...document.querySelectorAll(selector)].find((e) => e.offsetParent !== null && !e.disabled)
+  const quiet = window.matchMedia('(prefers-reduced-motion: reduce)')
+
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+      const run = seen('button.run')
+      if (run) { event.preventDefault(); run.click() }
+    } else if (event.key === 'Escape' && !event.defaultPrevented) {
+      const busy = event.target.closest?.('input, textarea, select, [role=listbox], [role=dialog], dialog')
+      const cancel = seen('button.cancel')
+      if (cancel && !busy && !document.fullscreenElement) cancel.click()
+    }
+  })
+
+  // Where the columns are stacked, the result is out of sight when its button is pressed.
+  document.addEventListener('click', (event) => {
+    if (!event.target.closest?.('button.run') || window.innerWidth >= 900) return
+    setTimeout(() => {
+      if (!seen('.wrong')) seen('.answers')?.scrollIntoView({ behavior: quiet.matches ? 'auto' : 'smooth' })
+    }, 800)
+  })
+
+  // A stream that was cut (sleep, no network) does not come back by itself.
+  let away = 0
+  const resume = () => document.querySelectorAll('button.resume').forEach((b) => b.click())
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) away = Date.now()
+    else if (away && Date.now() - away > 5000) resume()
+  })
+  window.addEventListener('online', () => setTimeout(resume, 500))
+
+  // Gradio redraws what is inside a region, never the region itself.
+  const announce = () => document.querySelectorAll('.spoken .html-container').forEach((e) => e.setAttribute('aria-live', 'polite'))
+  new MutationObserver(announce).observe(document.documentElement, { childList: true, subtree: true })
+
+  window.studioPage = {
+    play() {
+      if (quiet.matches) return
+      const start = (tries) => {
+        const video = seen('.clip video')
+        if (video && video.readyState >= 1) { if (video.paused) video.play().catch(() => {}) }
+        else if (tries > 0) setTimeout(start, 150, tries - 1)
+      }
+      start(20)
+    },
+  }
+})()
