@@ -32,7 +32,9 @@ ZIP_FACTS = "clip.json"
 
 _DEMUXERS = {"mp4": "mov", "webm": "matroska", "gif": "gif"}
 # swscale's default shortcut darkens by about 1 of 255; these flags take the exact road (FFmpeg 8.0).
-_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_EXACT = Interpolation.BICUBIC
+if "ACCURATE_RND" in Interpolation.__members__:  # PyAV 18; 17, the last for Python 3.10, rounds chroma less exactly
+    _EXACT = _EXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # What Pillow and zipfile answer damaged data with, besides OSError.
 _BAD_IMAGE = (ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
@@ -123,17 +125,20 @@ def _av_frames(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
         for frame in container.decode(stream):
             _check_side(path, frame.width, frame.height)
             exact = frame.reformat(format="rgb24", interpolation=_EXACT)
-            now = (exact.to_ndarray(), _duration_s(frame))
+            now = (exact.to_ndarray(), frame)
             if last is not None:
-                yield last
+                yield last[0], _duration_s(last[1], frame.time)
             last = now
         if last is None:
             raise damaged(path)
-        yield last
+        yield last[0], _duration_s(last[1], container.duration / av.time_base if container.duration else None)
 
 
-def _duration_s(frame: av.VideoFrame) -> float:
-    return float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+def _duration_s(frame: av.VideoFrame, next_s: float | None) -> float:
+    """As the file says it, or until the next frame (PyAV 17 has no durations of a WebM's frames)."""
+    if frame.duration and frame.time_base:
+        return float(frame.duration * frame.time_base)
+    return max(0.0, next_s - frame.time) if next_s is not None and frame.time is not None else 0.0
 
 
 def _webp_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
@@ -194,7 +199,7 @@ def stated_rate(path: Path, kind: str) -> Fraction | None:
         return None
     with open_media(path, kind) as container:
         streams = container.streams.video
-        return (streams[0].average_rate or streams[0].guessed_rate) if streams else None
+        return streams[0].average_rate if streams else None
 
 
 def read_clip(path: Path) -> Clip:

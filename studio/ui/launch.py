@@ -53,11 +53,11 @@ class Server:
         self.studio.close()
 
 
-def launch(settings: Settings, *, block: bool = True, wrap: Callable[[Callable], Callable] | None = None) -> Server:
+def launch(settings: Settings, *, block: bool = True, gpu: Callable[..., Any] | None = None) -> Server:
     """Opens the studio and its page. With `block`, returns once SIGTERM or SIGINT has come and all is put away.
 
     Args:
-        wrap: decorates the function that does a job's work (``spaces.GPU`` on ZeroGPU).
+        gpu: ``spaces.GPU`` on ZeroGPU.
 
     Raises:
         BadInput: the port is taken, the address is not this machine's, or the home folder can't be written.
@@ -67,7 +67,7 @@ def launch(settings: Settings, *, block: bool = True, wrap: Callable[[Callable],
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     stop = _on_signals() if block else None
-    server = _open(settings, port, uploads, wrap)
+    server = _open(settings, port, uploads, gpu)
     _say(settings, server)
     if stop is not None:
         try:
@@ -79,7 +79,7 @@ def launch(settings: Settings, *, block: bool = True, wrap: Callable[[Callable],
     return server
 
 
-def _open(settings: Settings, port: int, uploads: Path, wrap: Callable[[Callable], Callable] | None) -> Server:
+def _open(settings: Settings, port: int, uploads: Path, gpu: Callable[..., Any] | None) -> Server:
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -93,11 +93,11 @@ def _open(settings: Settings, port: int, uploads: Path, wrap: Callable[[Callable
     gr.set_static_paths(
         [settings.outputs, settings.inputs, settings.home / "posters"]
     )  # served where they lie: no second copy of a clip
-    studio = Studio(settings, serve=True, wrap=wrap)
+    studio = Studio(settings, serve=True, gpu=gpu)
     local_only = is_loopback(settings.host) and not settings.share
     stopping = threading.Event()
     try:
-        demo = build_page(studio, uploads=uploads, stopping=stopping)
+        demo = build_page(studio, uploads=uploads, stopping=stopping).blocks
         with contextlib.redirect_stdout(io.StringIO()):  # Gradio explains a failed share link in a page of text
             demo.launch(
                 prevent_thread_lock=True,

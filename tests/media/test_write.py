@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Interpolation
 from PIL import Image
 
 from studio.errors import BadInput, Cancelled, WriteFailed
@@ -26,6 +27,9 @@ from tests.media.conftest import moving
 SUFFIXES = ("mp4", "webm", "gif", "webp", "zip")
 MEAN_ERROR = {"mp4": 2.0, "webm": 2.5, "gif": 5.0, "webp": 2.0, "zip": 0.0}
 """Of 255, for a clip of smooth colours with a sharp edge."""
+
+_SHIFT = 0.7 if "ACCURATE_RND" in Interpolation.__members__ else 1.6
+"""Of 255; before PyAV 18 the reader cannot be told to round exactly."""
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -42,7 +46,7 @@ def test_what_is_written_shows_the_clip_and_carries_its_recipe(
     assert read_recipe(path) == recipe
     error = read_clip(path).frames.astype(int) - clip.frames
     assert abs(error).mean() <= MEAN_ERROR[suffix]
-    assert abs(error.mean(axis=(0, 1, 2))).max() <= 0.7, "a colour shift"
+    assert abs(error.mean(axis=(0, 1, 2))).max() <= _SHIFT, "a colour shift"
     assert list(dict.fromkeys(done for done, _ in seen)) == list(range(1, 10))
     assert {total for _, total in seen} == {9}
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -1,6 +1,5 @@
 """The page as Blocks, without a server: what its handlers return belongs to where they send it."""
 
-import gc
 import threading
 
 import gradio as gr
@@ -17,14 +16,12 @@ from studio.ui.page import build_page
 @pytest.fixture
 def parts(studio, tmp_path):
     """The page's own objects by class."""
-    gc.collect()
-    before = {id(o) for o in gc.get_objects() if isinstance(o, ModeForm | ModeTab | HistoryTab | ModelsTab)}
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    demo = build_page(studio, uploads=uploads, stopping=threading.Event())
-    kinds = (ModeForm, ModeTab, HistoryTab, ModelsTab)
-    found = {type(o): o for o in gc.get_objects() if isinstance(o, kinds) and id(o) not in before}
-    return {**found, gr.Blocks: demo, "uploads": uploads}
+    page = build_page(studio, uploads=uploads, stopping=threading.Event())
+    (tab,) = page.tabs.values()
+    drawn = (tab, tab.form, page.history, page.models)
+    return {**{type(part): part for part in drawn}, gr.Blocks: page.blocks, "uploads": uploads}
 
 
 def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
