@@ -10,24 +10,23 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
-from rich.console import Console
 from rich.table import Table
 
 from studio import __version__
+from studio.cli.base import Json, chosen_settings, err, escape, given, open_studio, out, print_json
+from studio.cli.models import models_app
 from studio.cli.progress import show_progress
 from studio.errors import StudioError
 from studio.jobs.job import Job
 from studio.modes import Mode, all_modes
 from studio.service import Studio
-from studio.settings import Settings, read_settings
 
 app = typer.Typer(
     name="studio",
@@ -37,17 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(
-    help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(models_app, name="models")
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
-
-Json = Annotated[bool, typer.Option("--json", help="Print plain data on stdout.")]
 _RUN_FIELDS = ("home", "models_dir", "comfyui_dir", "device", "precision", "runner")
-_given: dict[str, Any] = {}
 
 
 @app.callback()
@@ -66,22 +57,8 @@ def _settings(
         raise typer.Exit
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
     values = (home, models_dir, comfyui_dir, device, precision, runner)
-    _given.clear()
-    _given.update(zip(_RUN_FIELDS, values, strict=True))
-
-
-def _read_settings(**more: Any) -> Settings:
-    return read_settings(**{**_given, **more})
-
-
-@contextmanager
-def _studio(**more: Any) -> Iterator[Studio]:
-    with Studio(_read_settings(**more)) as studio:
-        yield studio
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    given.clear()
+    given.update(zip(_RUN_FIELDS, values, strict=True))
 
 
 def main() -> None:
@@ -89,14 +66,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except StudioError as e:
-        err.print(f"[red]{_escape(e.message)}[/red] {_escape(e.remedy)}".rstrip(), soft_wrap=True)
+        err.print(f"[red]{escape(e.message)}[/red] {escape(e.remedy)}".rstrip(), soft_wrap=True)
         sys.exit(e.exit_code)
     except BrokenPipeError:
         sys.exit(1)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 # --- one command a mode ---------------------------------------------------------------------------------------
@@ -110,12 +83,12 @@ def _run_job(studio: Studio, job: Job, *, as_json: bool) -> Job:
         studio.cancel(job.id)
         job = studio.wait(job.id)
     if as_json:
-        _print_json(job.public())
+        print_json(job.public())
     elif job.state == "done":
         for path in job.files:
             out.print(path, soft_wrap=True)
     elif job.error is not None:
-        err.print(f"[red]{_escape(job.error.message)}[/red] {_escape(job.error.remedy)}".rstrip(), soft_wrap=True)
+        err.print(f"[red]{escape(job.error.message)}[/red] {escape(job.error.remedy)}".rstrip(), soft_wrap=True)
     else:
         err.print(f"Job {job.id} was {job.state}.")
     if job.state != "done":
@@ -125,9 +98,9 @@ def _run_job(studio: Studio, job: Job, *, as_json: bool) -> Job:
 
 def _mode_command(mode: Mode) -> Callable[..., None]:
     def command(output: Path, preset: str | None, as_json: bool, **fields: Any) -> None:
-        given = {k: _read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
-        with _studio() as studio:
-            job = studio.submit({"mode": mode.id, "preset": preset, **given}, output=output)
+        wish = {k: _read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
+        with open_studio() as studio:
+            job = studio.submit({"mode": mode.id, "preset": preset, **wish}, output=output)
             _run_job(studio, job, as_json=as_json)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -207,12 +180,12 @@ def jobs(
     cancel: Annotated[str | None, typer.Option(help="Cancel the job of this id.")] = None, as_json: Json = False
 ) -> None:
     """What runs and waits now, in every studio process on this home."""
-    with _studio() as studio:
+    with open_studio() as studio:
         if cancel is not None:
             studio.cancel(cancel)
         found = studio.history(limit=1000, states=("queued", "running"))
     if as_json:
-        _print_json([job.public() for job in found])
+        print_json([job.public() for job in found])
     else:
         _job_table(found, "Jobs")
 
@@ -224,12 +197,12 @@ def history(
     as_json: Json = False,
 ) -> None:
     """What was made, newest first."""
-    with _studio() as studio:
+    with open_studio() as studio:
         if delete is not None:
             studio.delete(delete)
         found = studio.history(limit=limit)
     if as_json:
-        _print_json([job.public() for job in found])
+        print_json([job.public() for job in found])
     else:
         _job_table(found, "History")
 
@@ -237,10 +210,10 @@ def history(
 @app.command()
 def recipe(file: Path, as_json: Json = False) -> None:
     """How a file was made: the recipe that it carries."""
-    with _studio() as studio:
+    with open_studio() as studio:
         found = studio.recipe(file)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         out.print_json(json.dumps(found))
 
@@ -253,7 +226,7 @@ def rerun(
     as_json: Json = False,
 ) -> None:
     """Makes a file again from the recipe that it carries: on the same machine, the same bytes."""
-    with _studio() as studio:
+    with open_studio() as studio:
         job = studio.rerun_file(file, output=output, inputs={"image": image} if image else None)
         _run_job(studio, job, as_json=as_json)
 
@@ -271,13 +244,13 @@ def batch(
     from studio.batch import read_rows, run_rows
 
     rows = read_rows(file)
-    with _studio(runner=_given.get("runner") or "process") as studio:
+    with open_studio(runner=given.get("runner") or "process") as studio:
         results = run_rows(studio, rows, follow=lambda job: show_progress(studio, job, err))
     if as_json:
-        _print_json([r.public() for r in results])
+        print_json([r.public() for r in results])
     else:
         for result in results:
-            out.print(f"{result.state:9} {result.output}  {_escape(result.says)}".rstrip(), soft_wrap=True)
+            out.print(f"{result.state:9} {result.output}  {escape(result.says)}".rstrip(), soft_wrap=True)
     if any(not r.good for r in results):
         raise typer.Exit(2 if all(r.good or r.state == "refused" for r in results) else 1)
 
@@ -291,80 +264,4 @@ def serve(
     """Opens the page, as `python app.py` does."""
     from studio.ui.launch import launch
 
-    launch(_read_settings(host=host, port=port, share=share or None))
-
-
-# --- models ---------------------------------------------------------------------------------------------------
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """Every variant, the usable ones first."""
-    with _studio() as studio:
-        found = studio.variants()
-    if as_json:
-        _print_json([v.public() for v in found])
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("variant", "does", "size", "licence", "state"):
-        table.add_column(column, overflow="fold")
-    for v in found:
-        size = v.disk_bytes if v.usable else v.download_bytes
-        state = v.where if v.usable else v.note
-        gate = " (gated)" if v.spec.licence.gated else ""
-        shown = f"{size / 1e9:.1f} GB" if size else ""
-        table.add_row(v.spec.id, ", ".join(v.spec.capabilities), shown, v.spec.licence.name + gate, state)
-    out.print(table)
-
-
-@models_app.command("show")
-def models_show(variant: str, as_json: Json = False) -> None:
-    """One variant: options with defaults and bounds, sources, licence."""
-    with _studio() as studio:
-        found = studio.variant(variant)
-    data = {**found.public(), "spec": found.spec.model_dump(mode="json")}
-    if as_json:
-        _print_json(data)
-    else:
-        out.print_json(json.dumps(data))
-
-
-def _say_variant(status: Any, as_json: bool, sentence: str) -> None:
-    if as_json:
-        _print_json(status.public())
-    else:
-        out.print(sentence, soft_wrap=True)
-
-
-@models_app.command("pull")
-def models_pull(variant: str, as_json: Json = False) -> None:
-    """Fetches a variant's weights into the models folder."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with _studio() as studio, Progress(*columns, console=err) as progress:
-        bars: dict[str, Any] = {}
-
-        def report(file: str, done: int, total: int) -> None:
-            if file not in bars:
-                bars[file] = progress.add_task(file, total=total)
-            progress.update(bars[file], completed=done, total=total)
-
-        status = studio.pull(variant, report)
-    _say_variant(status, as_json, f"{variant} is installed: {status.where}")
-
-
-@models_app.command("verify")
-def models_verify(variant: str, as_json: Json = False) -> None:
-    """Holds a variant's weights to the publisher's checksums."""
-    with _studio() as studio:
-        status = studio.verify(variant)
-    _say_variant(status, as_json, f"{variant} is whole.")
-
-
-@models_app.command("remove")
-def models_remove(variant: str, as_json: Json = False) -> None:
-    """Removes a variant's weights from the studio's models folder."""
-    with _studio() as studio:
-        status = studio.remove(variant)
-    _say_variant(status, as_json, f"{variant} is removed.")
+    launch(chosen_settings(host=host, port=port, share=share or None))

@@ -13,18 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from studio.engines.out_of_memory import must_fit
+from studio.engines.place import DTYPES, Report, put, settle
 from studio.errors import BadInput
-
-DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-
-Report = Callable[[int, int], None]
-"""(done_bytes, total_bytes); raises to stop the load."""
 
 _LEFT_OVER = ("position_ids",)
 """Last part of names that older transformers wrote and that hold nothing."""
@@ -60,13 +55,10 @@ def load_module(
         for file, names in _by_file(where, module).items():
             with safe_open(file, framework="pt", device="cpu") as opened:
                 for name in names:
-                    _put(module, name, opened.get_tensor(name), device, DTYPES[dtype])
+                    put(module, name, opened.get_tensor(name), device, DTYPES[dtype])
                     done += shapes[name][1]
                     report(done, total)
-        for name, buffer in list(module.named_buffers()):
-            owner, leaf = _owner(module, name)
-            owner._buffers[leaf] = buffer.to(device)
-    return module.eval().requires_grad_(False)
+    return settle(module, device)
 
 
 def tensor_files(weights: Path) -> dict[str, Path]:
@@ -174,17 +166,3 @@ def _by_file(where: Mapping[str, Path], module: nn.Module) -> dict[Path, list[st
     for name in module.state_dict():
         grouped.setdefault(where[name], []).append(name)
     return grouped
-
-
-def _put(module: nn.Module, name: str, tensor: torch.Tensor, device: str, dtype: torch.dtype) -> None:
-    owner, leaf = _owner(module, name)
-    placed = tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-    if leaf in owner._parameters:
-        owner._parameters[leaf] = nn.Parameter(placed, requires_grad=False)
-    else:
-        owner._buffers[leaf] = placed
-
-
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, leaf = name.rpartition(".")
-    return module.get_submodule(path), leaf

@@ -38,6 +38,13 @@ _LABEL = f"{UNET}label_emb.0.0.weight"
 _TIME = f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight"
 _FLOATS = ("F16", "BF16", "F32", "F64")
 
+_PARTS = {
+    "the image encoder": re.escape(VISION),
+    "the VAE's encoder": r"conditioner\.embedders\.[13]\.encoder\.encoder\.",
+    "the VAE's decoder": re.escape(f"{FIRST_STAGE}decoder."),
+}
+"""What a whole checkpoint has besides the UNet."""
+
 _OTHERS = (
     (r"model\.diffusion_model\.joint_blocks\.", "Stable Diffusion 3"),
     (r"(model\.diffusion_model\.)?double_blocks\.", "Flux"),
@@ -85,7 +92,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         BadInput: it is damaged, of another family (named where it is a known one), or stored in a precision that
             holds no plain weights (fp8).
     """
-    tensors = read_tensors(path)
+    return sort_tensors(path, read_tensors(path))
+
+
+def sort_tensors(path: Path, tensors: Mapping[str, Stored]) -> Checkpoint:
+    """The checkpoint that the file's tensors make; see `read_checkpoint`, of which this is the second half."""
     kind = recognise(tensors, path.name)
     components: dict[Component, dict[str, Stored]] = {c: {} for c in COMPONENTS}
     unknown = []
@@ -116,6 +127,11 @@ def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
     if _TIME not in tensors or _LABEL not in tensors:
         what = _other(tensors)
         raise BadInput(f"{name} is {what}, not a Stable Video Diffusion or SV3D checkpoint.")
+    lacks = [what for what, pattern in _PARTS.items() if not any(re.match(pattern, n) for n in tensors)]
+    if lacks:
+        raise BadInput(
+            f"{name} is only a part of a checkpoint: it lacks {' and '.join(lacks)}.", "Use the file as published."
+        )
     width = tensors[_LABEL].shape[-1] if tensors[_LABEL].shape else 0
     temporal = any(n.startswith(f"{FIRST_STAGE}decoder.") and ".time_stack." in n for n in tensors)
     if any(n.startswith("conditioner.embedders.4.encoder.") for n in tensors):

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -67,29 +68,29 @@ def shown(name: str) -> str:
 def _read_tensors(path: Path, size: int, mtime_ns: int) -> Mapping[str, Stored]:
     with path.open("rb") as file:
         start = file.read(32)
-        for magic, what in _OTHER_FORMATS.items():
-            # A header may be 0x80 bytes long too, or 0x3c: the eighth byte tells, since a length that needs it is none.
-            if start.startswith(magic) and start[7:8] != b"\x00":
-                raise BadInput(f"{path} is {what}.", _AGAIN)
         length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else size
         if length > min(_MOST_HEADER_BYTES, size - 8):
-            raise BadInput(f"{path} is no safetensors file, or is cut short within its header.", _AGAIN)
+            raise _no_safetensors(path, start, "is no safetensors file, or is cut short within its header")
         file.seek(8)
         header = file.read(length)
     try:
         entries = json.loads(header)
         entries.pop("__metadata__", None)
         found = {name: _stored(entry) for name, entry in entries.items()}
-        ends = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
+        places = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise BadInput(f"{path} is no safetensors file: its header makes no sense.", _AGAIN) from e
-    data_bytes = size - 8 - length
-    wanted = ends[-1][1] if ends else 0
+        raise _no_safetensors(path, start, "is no safetensors file: its header makes no sense") from e
+    data_bytes, wanted = size - 8 - length, places[-1][1] if places else 0
     if data_bytes < wanted:
         raise BadInput(f"{path} is cut short: it has {size:,} of {size + wanted - data_bytes:,} bytes.", _AGAIN)
-    if data_bytes > wanted or any(a[1] != b[0] for a, b in zip([(0, 0), *ends], ends, strict=False)):
+    if data_bytes > wanted or any(a[1] != b[0] for a, b in pairwise([(0, 0), *places])):
         raise BadInput(f"{path} is damaged: its tensors and its length disagree.", _AGAIN)
     return MappingProxyType(found)
+
+
+def _no_safetensors(path: Path, start: bytes, otherwise: str) -> BadInput:
+    what = next((f"is {what}" for magic, what in _OTHER_FORMATS.items() if start.startswith(magic)), otherwise)
+    return BadInput(f"{path} {what}.", _AGAIN)
 
 
 def _stored(entry: dict[str, Any]) -> Stored:

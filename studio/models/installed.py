@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from studio.errors import BadInput, NotInstalled, StudioError
-from studio.models.spec import FileSource, HubSource, VariantSpec
+from studio.models.added import added, file_sources, forget
+from studio.models.checkpoint import read_checkpoint
+from studio.models.spec import HubSource, VariantSpec
 from studio.models.weights_file import file_sha256, sha256_of, shards, stored_dtype
 
 MANIFEST = "pulled.json"
@@ -42,17 +44,19 @@ class Installed:
 
     def files(self, component: str) -> tuple[Path, ...]:
         """The `.safetensors` files that hold the component."""
-        path = self.weights[component]
+        path = self.root if self.layout == "sgm" else self.weights[component]
         return tuple(shards(path)) if path.name.endswith(".index.json") else (path,)
 
     def component_bytes(self, component: str) -> int:
-        """Bytes of the component's weights on disk."""
+        """Bytes of the component's weights on disk; of a single file, of the tensors that the component takes."""
+        if self.layout == "sgm":
+            return read_checkpoint(self.root).component_bytes(component)
         return sum(p.stat().st_size for p in self.files(component))
 
     @property
     def total_bytes(self) -> int:
         """Bytes of the weights on disk."""
-        return sum(self.component_bytes(c) for c in self.weights)
+        return sum(p.stat().st_size for c in self.weights for p in self.files(c))
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,7 @@ def find(
     hub_cache: Path | None = None,
     precision: str = "auto",
 ) -> Installed | None:
-    """The variant's weights, or None where there are none that are whole. See `look`.
-
-    What has the ``sgm`` layout is recognised; whether an engine reads it is the engine's to say.
-    """
+    """The variant's weights, or None where there are none that are whole. See `look`."""
     return look(
         spec, models_dir=models_dir, comfyui_dir=comfyui_dir, hub_cache=hub_cache, precision=precision
     ).installed
@@ -97,10 +98,12 @@ def look(
     hub_cache: Path | None = None,
     precision: str = "auto",
 ) -> Finding:
-    """Searches `models_dir/<id>`, the hub cache's snapshot of the pinned revision, then ComfyUI's ``diffusers/``;
-    last, single files by name, in `models_dir` and in ComfyUI's ``checkpoints/``.
+    """The file that was added for the variant; else searches `models_dir/<id>`, the hub cache's snapshot of the
+    pinned revision, then ComfyUI's ``diffusers/``; last, single files by name, in `models_dir` and in ComfyUI's
+    ``checkpoints/``.
 
     Only whole files count: all components' weights and configs must be there, of the length that their headers say.
+    A single file must hold the networks that the variant runs on, whatever its name.
 
     Args:
         comfyui_dir: ComfyUI's models folder, or the folder that holds it.
@@ -109,6 +112,9 @@ def look(
     """
     if spec.bundled:
         return Finding(Installed(spec.id, "bundled", Path(), {}, "fp32"))
+    own = added(spec.id, models_dir)
+    if own is not None:
+        return _checkpoint(spec, own)
     sources = sorted(
         (s for s in spec.sources if isinstance(s, HubSource)),
         key=lambda s: s.dtype != ("fp32" if precision == "fp32" else "fp16"),
@@ -124,10 +130,14 @@ def look(
                 dtype = "fp32" if "fp32" in dtypes else "fp16"
                 return Finding(Installed(spec.id, "diffusers", folder, weights, dtype))
             spoilt = folder
-    single = _checkpoint(spec, models_dir, comfyui_dir)
-    if single is None and spoilt is not None:
+    single = Finding(None)
+    for path in _named_files(spec, models_dir, comfyui_dir, precision):
+        single = _checkpoint(spec, path)
+        if single.installed is not None:
+            return single
+    if spoilt is not None:
         return Finding(None, f"Found {spoilt}, but a weights file in it is damaged or cut short.")
-    return Finding(single)
+    return single
 
 
 def default_hub_cache(environ: Mapping[str, str] | None = None) -> Path:
@@ -176,7 +186,9 @@ def verify(installed: Installed, report: Callable[[int, int], None] = lambda don
     if wrong:
         raise StudioError(
             f"{installed.variant}: {', '.join(wrong)}.",
-            f"Run: python -m studio models remove {installed.variant}, then pull it again.",
+            "Get the file from its publisher again."
+            if installed.layout == "sgm"
+            else f"Run: python -m studio models remove {installed.variant}, then pull it again.",
         )
     return checked
 
@@ -184,13 +196,14 @@ def verify(installed: Installed, report: Callable[[int, int], None] = lambda don
 def remove(spec: VariantSpec, models_dir: Path) -> int:
     """`models_dir/<id>` and what was half downloaded for it are gone; returns the bytes freed.
 
-    Only the models folder is touched, never the hub's cache or ComfyUI's folder; of a link only the link goes.
+    Only the models folder is touched, never the hub's cache or ComfyUI's folder; of a link only the link goes, and a
+    file that was added is forgotten, not removed.
 
     Raises:
         NotInstalled: there is nothing of it in the models folder.
     """
     root = models_dir.resolve()
-    freed, found = 0, False
+    freed, found = 0, forget(spec.id, models_dir)
     for target in (root / spec.id, root / PARTIAL / spec.id):
         if target.is_symlink():
             target.unlink()
@@ -247,19 +260,30 @@ def _files(weights: Path) -> list[Path]:
     return (shards(weights) or [weights]) if weights.name.endswith(".index.json") else [weights]
 
 
-def _checkpoint(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None) -> Installed | None:
-    """A single file in Stability's own layout, by its name."""
+def _named_files(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, precision: str) -> Iterator[Path]:
+    """Single files that lie where they are looked for, under the published name or as an fp16 copy of it."""
     folders = [models_dir]
     if comfyui_dir is not None:
         folders += [comfyui_dir / "checkpoints", comfyui_dir / "models" / "checkpoints"]
-    for source in spec.sources:
-        if not isinstance(source, FileSource):
-            continue
-        for path in (folder / name for folder in folders for name in source.names):
-            dtype = stored_dtype(path)
-            if dtype is not None:
-                return Installed(spec.id, source.layout, path, {"checkpoint": path}, dtype)
-    return None
+    for source in file_sources(spec):
+        for name in source.names:
+            stem = name.removesuffix(".safetensors")
+            copies = [f"{stem}{middle}fp16.safetensors" for middle in "_-."]
+            for each in [name, *copies] if precision == "fp32" else [*copies, name]:
+                yield from (folder / each for folder in folders if (folder / each).is_file())
+
+
+def _checkpoint(spec: VariantSpec, path: Path) -> Finding:
+    """The single file as the variant's weights, or why it is not that."""
+    try:
+        kind = read_checkpoint(path).kind
+    except BadInput as e:
+        return Finding(None, f"Found {path}, but: {e.message}")
+    if all(source.holds != kind for source in file_sources(spec)):
+        return Finding(None, f"Found {path}, but it holds {kind} networks.")
+    dtype = stored_dtype(path)
+    assert dtype is not None, path
+    return Finding(Installed(spec.id, "sgm", path, {"checkpoint": path}, dtype))
 
 
 def _manifest_hashes(folder: Path) -> dict[str, str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import NotInstalled
+from studio.models.added import add, file_sources
 from studio.models.catalog import Catalog
-from studio.models.installed import Installed, find, remove, verify
+from studio.models.installed import Finding, Installed, look, remove, verify
 from studio.models.source import download_bytes, pull
 from studio.models.spec import VariantSpec
 
@@ -71,7 +72,10 @@ class Shelf:
 
     def installed(self, spec: VariantSpec) -> Installed | None:
         """Where the variant's weights are; None where they are not."""
-        return find(spec, models_dir=self.models_dir, comfyui_dir=self.comfyui_dir, precision=self.precision)
+        return self._look(spec).installed
+
+    def _look(self, spec: VariantSpec) -> Finding:
+        return look(spec, models_dir=self.models_dir, comfyui_dir=self.comfyui_dir, precision=self.precision)
 
     def status(self, variant: str, resident: Mapping[str, int]) -> VariantStatus:
         """The variant's line in a listing.
@@ -85,18 +89,18 @@ class Shelf:
         spec = self.catalog.get(variant)
         if spec.bundled:
             return VariantStatus(spec, True, "embedded", 0)
-        installed = self.installed(spec)
+        found = self._look(spec)
         download = download_bytes(spec, self.precision)
-        command = f"python -m studio models pull {spec.id}"
-        if installed is None:
+        if found.installed is not None:
+            where, size = str(found.installed.root), found.installed.total_bytes
+            return VariantStatus(spec, True, where, size, "", "", download, resident)
+        if download:
             gate = f" Accept its licence first: {spec.licence.url}" if spec.licence.gated else ""
-            note = f"Not installed; {download / 1e9:.1f} GB to fetch.{gate}"
-            return VariantStatus(spec, False, "", 0, note, command, download)
-        where, size = str(installed.root), installed.total_bytes
-        if installed.layout == "sgm":
-            note = f"Found {installed.root.name}; single-file checkpoints can't be read yet, a diffusers folder can."
-            return VariantStatus(spec, False, where, size, note, command, download)
-        return VariantStatus(spec, True, where, size, "", "", download, resident)
+            note = found.note or f"Not installed; {download / 1e9:.1f} GB to fetch.{gate}"
+            return VariantStatus(spec, False, "", 0, note, f"python -m studio models pull {spec.id}", download)
+        names = " or ".join(name for source in file_sources(spec) for name in source.names)
+        note = found.note or f"Not installed; it is read from {names}, put into {self.models_dir} or added."
+        return VariantStatus(spec, False, "", 0, note, f"python -m studio models add FILE --as {spec.id}")
 
     def check_usable(self, variant: str) -> None:
         """Raises:
@@ -112,14 +116,25 @@ class Shelf:
         if not spec.bundled:
             pull(spec, models_dir=self.models_dir, precision=self.precision, report=report)
 
-    def verify(self, variant: str) -> None:
-        """Reads the variant's weights whole and holds them to their checksums; see `installed.verify`."""
+    def add(self, path: Path, variant: str | None) -> str:
+        """The id of the variant that the checkpoint stands for from now on; see `added.add`."""
+        if variant is not None:
+            self.catalog.get(variant)
+        return add(path, self.catalog, self.models_dir, variant).id
+
+    def verify(self, variant: str) -> Installed | None:
+        """Reads the variant's weights whole and holds them to their checksums; see `installed.verify`.
+
+        Returns them; None for an embedded engine.
+        """
         spec = self.catalog.get(variant)
-        if not spec.bundled:
-            self.check_usable(variant)
-            installed = self.installed(spec)
-            assert installed is not None
-            verify(installed)
+        if spec.bundled:
+            return None
+        self.check_usable(variant)
+        installed = self.installed(spec)
+        assert installed is not None
+        verify(installed)
+        return installed
 
     def remove(self, variant: str) -> None:
         """Removes the variant's weights from the models folder; see `installed.remove`."""

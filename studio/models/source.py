@@ -202,7 +202,11 @@ class _Hub:
 def _source(spec: VariantSpec, precision: str) -> HubSource:
     sources = [s for s in spec.sources if isinstance(s, HubSource)]
     if not sources:
-        raise BadInput(f"variant: {spec.id} has nothing to download.", field="variant")
+        raise BadInput(
+            f"variant: {spec.id} has nothing to download.",
+            "" if spec.bundled else f"Get its file and run: python -m studio models add FILE --as {spec.id}",
+            field="variant",
+        )
     wanted = "fp32" if precision == "fp32" else "fp16"
     return min(sources, key=lambda s: s.dtype != wanted)
 

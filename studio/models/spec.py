@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio.errors import BadInput
+from studio.models.checkpoint import Kind
 
 
 class _Data(BaseModel):
@@ -56,6 +57,7 @@ class FileSource(_Data):
     kind: Literal["file"] = "file"
     names: tuple[str, ...]
     layout: Literal["sgm"] = "sgm"
+    holds: Kind = Field(default="svd", description="which networks are in it; a file that holds others is not taken")
     total_bytes: int
 
 

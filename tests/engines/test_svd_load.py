@@ -170,9 +170,3 @@ def test_running_out_of_memory_while_loading_is_said(whole):
 
     with pytest.raises(DoesNotFit, match=r"the weights in diffusion_pytorch_model\.safetensors"):
         load(whole, report=report)
-
-
-def test_a_single_file_checkpoint_is_refused_with_a_sentence(tmp_path):
-    place = Installed("svd", "sgm", tmp_path / "svd.safetensors", {"checkpoint": tmp_path / "svd.safetensors"}, "fp16")
-    with pytest.raises(BadInput, match=r"svd\.safetensors is a single-file checkpoint"):
-        svd.load("unet", place, "cpu", "fp32", lambda done, total: None)

@@ -11,7 +11,8 @@ from studio.errors import NotInstalled
 from studio.models import installed, weights_file
 from studio.models.catalog import Catalog
 from studio.settings import Settings
-from tests.models.thing import COMPONENTS, REVISION, SPEC, files, put, safetensors
+from tests.models.thing import COMPONENTS, REVISION, SPEC, checkpoint_tensors, files, put, safetensors
+from tests.sgm import write_zeros
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_comfyuis_diffusers_folder_is_found(find, tmp_path, below):
 def test_a_single_file_is_recognised_by_its_name(find, tmp_path, below):
     path = tmp_path / below
     path.parent.mkdir(parents=True)
-    path.write_bytes(safetensors(10, "F32"))
+    write_zeros(path, checkpoint_tensors("svd"), "F32")
     found = find(comfyui_dir=tmp_path / "comfy")
     assert (found.layout, found.root, found.dtype) == ("sgm", path, "fp32")
     assert found.weights == {"checkpoint": path}
@@ -84,7 +85,7 @@ def test_a_single_file_is_recognised_by_its_name(find, tmp_path, below):
 
 def test_a_folder_is_preferred_to_a_single_file(find, models):
     put(models / "thing")
-    (models / "thing.safetensors").write_bytes(safetensors(10))
+    write_zeros(models / "thing.safetensors", checkpoint_tensors("svd"))
     assert find().layout == "diffusers"
 
 

@@ -59,3 +59,22 @@ def put(folder, dtype="fp16"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
+
+
+def checkpoint_tensors(kind):
+    """The fewest tensors by which a single-file checkpoint is recognised as that kind: name -> shape."""
+    width = {"sv3d-u": 256, "sv3d-p": 1280}.get(kind, 768)
+    vae = f"conditioner.embedders.{1 if kind.startswith('sv3d') else 3}.encoder."
+    found = {
+        "model.diffusion_model.input_blocks.1.0.time_stack.in_layers.0.weight": (8,),
+        "model.diffusion_model.label_emb.0.0.weight": (8, width),
+        "conditioner.embedders.0.open_clip.model.visual.class_embedding": (8,),
+        f"{vae}encoder.conv_in.weight": (8, 3, 3, 3),
+        f"{vae}quant_conv.bias": (8,),
+        "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
+    }
+    if kind == "svd":
+        found["first_stage_model.decoder.mid.block_1.time_stack.in_layers.0.weight"] = (8,)
+    if kind == "svd-image-decoder":
+        found["first_stage_model.post_quant_conv.bias"] = (4,)
+    return found

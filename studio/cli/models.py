@@ -1,0 +1,145 @@
+"""``python -m studio models``: what is installed, and how to get, add, convert, check and remove weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from studio.cli.base import Json, chosen_settings, err, open_studio, out, print_json
+from studio.errors import BadInput
+from studio.jobs.workshop import open_catalog
+from studio.models.added import choose
+from studio.models.checkpoint import read_checkpoint
+
+models_app = typer.Typer(
+    help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Every variant, the usable ones first."""
+    with open_studio() as studio:
+        found = studio.variants()
+    if as_json:
+        print_json([v.public() for v in found])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "does", "size", "licence", "state"):
+        table.add_column(column, overflow="fold")
+    for v in found:
+        size = v.disk_bytes if v.usable else v.download_bytes
+        state = v.where if v.usable else v.note
+        gate = " (gated)" if v.spec.licence.gated else ""
+        shown = f"{size / 1e9:.1f} GB" if size else ""
+        table.add_row(v.spec.id, ", ".join(v.spec.capabilities), shown, v.spec.licence.name + gate, state)
+    out.print(table)
+
+
+@models_app.command("show")
+def models_show(variant: str, as_json: Json = False) -> None:
+    """One variant: options with defaults and bounds, sources, licence."""
+    with open_studio() as studio:
+        found = studio.variant(variant)
+    data = {**found.public(), "spec": found.spec.model_dump(mode="json")}
+    if as_json:
+        print_json(data)
+    else:
+        out.print_json(json.dumps(data))
+
+
+def _byte_progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=err, disable=not err.is_terminal)
+
+
+def _say_variant(status: Any, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(status.public())
+    else:
+        out.print(sentence, soft_wrap=True)
+
+
+@models_app.command("pull")
+def models_pull(variant: str, as_json: Json = False) -> None:
+    """Fetches a variant's weights into the models folder."""
+    with open_studio() as studio, _byte_progress() as progress:
+        bars: dict[str, Any] = {}
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in bars:
+                bars[file] = progress.add_task(file, total=total)
+            progress.update(bars[file], completed=done, total=total)
+
+        status = studio.pull(variant, report)
+    _say_variant(status, as_json, f"{variant} is installed: {status.where}")
+
+
+@models_app.command("add")
+def models_add(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file as Stability publishes them, or a copy.")],
+    variant: Annotated[str | None, typer.Option("--as", help="Which variant it is, where its name won't say.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Uses a single-file checkpoint where it lies; nothing is copied. `models remove` forgets it again."""
+    with open_studio() as studio:
+        status = studio.add(checkpoint, variant)
+    _say_variant(status, as_json, f"{status.spec.id} is read from {status.where}")
+
+
+@models_app.command("convert")
+def models_convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file as Stability publishes them, or a copy.")],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not be there.")],
+    head_dim: Annotated[int, typer.Option(help="Channels of one attention head of the UNet.", min=1)] = 64,
+    clip_head_dim: Annotated[int, typer.Option(help="The same of the image encoder.", min=1)] = 80,
+    as_json: Json = False,
+) -> None:
+    """Writes a single-file checkpoint as a diffusers folder, in the precision that it is stored in."""
+    read_checkpoint(checkpoint)  # says at once what won't do; what follows takes seconds to import
+    from studio.engines.convert.folder import write_folder
+
+    with _byte_progress() as progress:
+        bar = progress.add_task(checkpoint.name, total=None)
+        found = write_folder(
+            checkpoint,
+            to,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+            head_dim=head_dim,
+            clip_head_dim=clip_head_dim,
+            frames=_frames(checkpoint),
+        )
+    if as_json:
+        print_json({"folder": str(to.absolute()), "holds": found.kind})
+    else:
+        out.print(f"{to} holds {checkpoint.name} as a diffusers folder ({found.kind}).", soft_wrap=True)
+
+
+def _frames(checkpoint: Path) -> int | None:
+    """How many frames the variant makes, where the file says which it is."""
+    try:
+        spec = choose(checkpoint, open_catalog(chosen_settings()))
+        return int(spec.options_for("image-to-video")["frames"].default)
+    except BadInput:
+        return None
+
+
+@models_app.command("verify")
+def models_verify(variant: str, as_json: Json = False) -> None:
+    """Holds a variant's weights to the publisher's checksums, and a single file's tensors to its networks."""
+    with open_studio() as studio:
+        status = studio.verify(variant)
+    _say_variant(status, as_json, f"{variant} is whole.")
+
+
+@models_app.command("remove")
+def models_remove(variant: str, as_json: Json = False) -> None:
+    """Removes a variant's weights from the studio's models folder; a file that was added is only forgotten."""
+    with open_studio() as studio:
+        status = studio.remove(variant)
+    _say_variant(status, as_json, f"{variant} is removed.")

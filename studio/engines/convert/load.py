@@ -1,0 +1,98 @@
+"""Streams a component from a single-file checkpoint to its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from studio.engines.convert.parts import CLIP_HEAD_DIM, HEAD_DIM, Step, read_part, refuse
+from studio.engines.out_of_memory import must_fit
+from studio.engines.place import DTYPES, Report, put, settle
+from studio.errors import BadInput
+from studio.models.checkpoint import COMPONENTS, Component, read_checkpoint
+
+_WINDOW_BYTES = 128 << 20
+"""How much of the file is mapped and read before it is let go of: what bounds the memory that reading takes."""
+
+
+def load_component(
+    component: Component,
+    path: Path,
+    device: str,
+    dtype: str,
+    report: Report,
+    *,
+    head_dim: int = HEAD_DIM,
+    clip_head_dim: int = CLIP_HEAD_DIM,
+) -> nn.Module:
+    """The component with its weights in place, in eval mode, wanting no gradient.
+
+    Built on the meta device; each tensor then goes from the mapped file to `device` and `dtype`. On the CPU a tensor
+    that is in `dtype` already stays mapped, also where it is a part of what is stored (query, key and value of CLIP).
+
+    Args:
+        dtype: "fp16" or "fp32".
+        report: called before the first and after each tensor.
+        head_dim: channels of one head of the UNet's attention; not to be seen in the weights.
+        clip_head_dim: the same of CLIP's.
+
+    Raises:
+        BadInput: the file is damaged, of another family, incomplete, or holds more than it should.
+        DoesNotFit: memory ran out.
+    """
+    checkpoint = read_checkpoint(path)
+    refuse(path, "has the unknown", list(checkpoint.unknown))
+    part = read_part(checkpoint, component, head_dim=head_dim, clip_head_dim=clip_head_dim)
+    module, steps = part.plan()
+    total, done = sum(step.stored.stored_bytes for step in steps), 0
+    with must_fit(f"the {component} in {path.name}", "Close what else uses the device, or choose another device."):
+        report(done, total)
+        for step, tensor in read_steps(path, steps):
+            for target in step.targets:
+                put(module, target.name, target.transform(tensor), device, DTYPES[dtype])
+            done += step.stored.stored_bytes
+            report(done, total)
+    return settle(module, device)
+
+
+def check(path: Path) -> None:
+    """Holds all names and shapes of the file to the networks; reads its header only.
+
+    Heads of any width will do here: no name and no shape depends on it.
+
+    Raises:
+        BadInput: the file is damaged, of another family, incomplete, or holds more than it should.
+    """
+    checkpoint = read_checkpoint(path)
+    refuse(path, "has the unknown", list(checkpoint.unknown))
+    for component in COMPONENTS:
+        read_part(checkpoint, component, head_dim=1, clip_head_dim=1).plan()
+
+
+def read_steps(path: Path, steps: Sequence[Step]) -> Iterator[tuple[Step, torch.Tensor]]:
+    """Each step with its tensor as stored, mapped, on the CPU; the file is opened anew for every window of it.
+
+    What has been read counts as memory of this process for as long as its mapping lives.
+    """
+    for window in _windows(steps):
+        try:
+            with safe_open(path, framework="pt", device="cpu") as opened:
+                for step in window:
+                    yield step, opened.get_tensor(step.name)
+        except (SafetensorError, OSError) as e:
+            raise BadInput(f"{path} is damaged or cut short.", "Get the file from its publisher again.") from e
+
+
+def _windows(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    window: list[Step] = []
+    for step in steps:
+        if window and sum(s.stored.stored_bytes for s in window) + step.stored.stored_bytes > _WINDOW_BYTES:
+            yield window
+            window = []
+        window.append(step)
+    if window:
+        yield window

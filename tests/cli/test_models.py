@@ -1,0 +1,69 @@
+"""`models add`, `convert` and `verify`, run as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engines.convert.oracles import SHIPPED
+from tests.sgm import write_tiny_sgm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*args, code=0):
+        env = {**os.environ, "STUDIO_HOME": str(tmp_path / "home"), "STUDIO_DEVICE": "cpu", "COLUMNS": "200"}
+        command = [sys.executable, "-m", "studio", "models", *map(str, args)]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def test_a_checkpoint_is_added_where_it_lies_checked_and_forgotten(run, tmp_path):
+    path = tmp_path / "svd_xt-fp16.safetensors"
+    write_tiny_sgm(path)
+    assert run("add", path).stdout.strip() == f"svd-xt is read from {path}"
+    listed = {v["id"]: v for v in json.loads(run("list", "--json").stdout)}
+    assert listed["svd-xt"]["usable"]
+    assert not listed["svd"]["usable"]
+    assert run("verify", "svd-xt").stdout.strip() == "svd-xt is whole."
+    run("remove", "svd-xt")
+    assert path.is_file()
+    run("verify", "svd-xt", code=2)
+
+
+def test_a_name_that_says_nothing_needs_as(run, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    write_tiny_sgm(path)
+    assert "Say which: --as" in run("add", path, code=2).stderr
+    assert json.loads(run("add", path, "--as", "svd", "--json").stdout)["id"] == "svd"
+    assert "can't be svd-image-decoder" in run("add", path, "--as", "svd-image-decoder", code=2).stderr
+    assert "no-such" in run("add", path, "--as", "no-such", code=2).stderr
+
+
+def test_a_checkpoint_becomes_a_folder_for_as_many_frames_as_its_name_says(run, tmp_path):
+    path, heads = tmp_path / "svd_xt.safetensors", ("--head-dim", 16, "--clip-head-dim", 16)
+    path.symlink_to(SHIPPED / "a" / "svd" / "checkpoint.safetensors")
+    made = json.loads(run("convert", path, "--to", tmp_path / "out", *heads, "--json").stdout)
+    assert made == {"folder": str(tmp_path / "out"), "holds": "svd"}
+    assert (tmp_path / "out" / "model_index.json").is_file()
+    config = json.loads((tmp_path / "out" / "unet" / "config.json").read_text())
+    assert (config["num_frames"], config["num_attention_heads"]) == (25, [2, 2, 2, 4])
+
+
+@pytest.mark.parametrize("command", ["add", "convert"])
+def test_what_is_no_checkpoint_gets_one_sentence(run, tmp_path, command):
+    path = tmp_path / "svd.safetensors"
+    path.write_bytes(b"PK\x03\x04" + bytes(1000))
+    more = ("--to", tmp_path / "out") if command == "convert" else ()
+    assert "the studio never unpickles" in run(command, path, *more, code=2).stderr
+    assert "is not there" in run(command, tmp_path / "none", *more, code=2).stderr
+    assert not (tmp_path / "out").exists()
