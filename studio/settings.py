@@ -39,6 +39,7 @@ class Settings(BaseModel):
     auth: str | None = Field(default=None, pattern=r"^[^:]+:.+$", repr=False, description="user:password for the page")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda:0")
     precision: Literal["auto", "fp16", "fp32"] = Field(default="auto", description="fp16 on CUDA, fp32 elsewhere")
+    exact_savings: bool = Field(default=True, description="compute what is constant once; the same but for rounding")
     runner: Literal["auto", "process", "inline"] = Field(default="auto", description="where jobs run")
     queue_limit: int = Field(default=100, ge=1, le=10_000, description="jobs that may wait")
     work_limit: float = Field(default=1e10, gt=0, description="most steps x frames x pixels of one request")

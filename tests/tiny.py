@@ -135,11 +135,14 @@ def tiny_spec_yaml(
         "width": {"default": 64, "min": 64, "max": 512, "multiple_of": 64},
         "height": {"default": 64, "min": 64, "max": 512, "multiple_of": 64},
         "steps": {"default": steps},
+        "sampler": {"default": "euler"},
+        "guidance": {"default": "linear"},
         "guidance_min": {"default": 1.0},
         "guidance_max": {"default": 2.5},
         "noise_augmentation": {"default": 0.02},
         "motion_bucket": {"default": 127},
         "conditioning_fps": {"default": 7},
+        "decode": {"default": "auto"},
         "decode_chunk": {"default": frames},
     }
     spec = {

@@ -8,24 +8,30 @@ picture's first, then the latents', so that a seed means the same on every devic
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from torch import nn
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessorPil
 
 from studio.diffusion import conditioning, guidance, sigmas
 from studio.diffusion.precondition import denoise_v
 from studio.diffusion.preview import latent_to_rgb
-from studio.diffusion.samplers import euler
-from studio.engines.diffusers_folder import Report, load_module
+from studio.diffusion.samplers import SAMPLERS, seeded_noise
+from studio.engines import exact
+from studio.engines.clip_decode import decode_clip
+from studio.engines.convert.load import load_component
+from studio.engines.diffusers_folder import load_module
+from studio.engines.networks import build, set_trained_eps
 from studio.engines.out_of_memory import must_fit
-from studio.engines.svd_decode import decode_frames, dtype_of, in_fp32
-from studio.errors import BadInput, StudioError
+from studio.engines.place import Report
+from studio.engines.svd_decode import dtype_of, in_fp32
+from studio.errors import StudioError
 from studio.media.clip import Clip
+from studio.models.decoding import Wished, choose_decode
 from studio.models.installed import Installed
 from studio.models.spec import VariantSpec
 
@@ -41,7 +47,7 @@ _LATENT_CHANNELS = 4
 
 
 def load(component: str, installed: Installed, device: str, dtype: str, report: Report) -> nn.Module:
-    """One of `COMPONENTS` with its weights on the device.
+    """One of `COMPONENTS` with its weights on the device, from a diffusers folder or a single-file checkpoint.
 
     The UNet's res-block norms get the eps they were trained with.
 
@@ -49,31 +55,14 @@ def load(component: str, installed: Installed, device: str, dtype: str, report: 
         BadInput: the files are missing, damaged or of another class.
         DoesNotFit: memory ran out.
     """
-    if installed.layout != "diffusers":
-        raise BadInput(f"{installed.root.name} is a single-file checkpoint; {installed.variant} is read from a folder.")
-    module = load_module(lambda config: build(component, config), installed.weights[component], device, dtype, report)
+    if installed.layout == "sgm":
+        module = load_component(component, installed.root, device, dtype, report)
+    else:
+        weights = installed.weights[component]
+        module = load_module(lambda config: build(component, config), weights, device, dtype, report)
     if component == "unet":
         set_trained_eps(module)
     return module
-
-
-def build(component: str, config: dict[str, Any]) -> nn.Module:
-    """One of `COMPONENTS` as its ``config.json`` describes it, on whatever device is torch's default."""
-    if component == "image_encoder":
-        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    classes = {"unet": UNetSpatioTemporalConditionModel, "vae": AutoencoderKLTemporalDecoder}
-    return classes[component].from_config(config)
-
-
-def set_trained_eps(unet: nn.Module) -> None:
-    """Sets the eps of all res-block norms to 1e-5, as SVD was trained.
-
-    diffusers 0.42.1 makes it 1e-6 in blocks with attention and in all up blocks, which costs some 3e-4 in the
-    final latents.
-    """
-    for name, module in unet.named_modules():
-        if isinstance(module, nn.GroupNorm) and "res_block.norm" in name:
-            module.eps = 1e-5
 
 
 class Wish(Protocol):
@@ -90,6 +79,10 @@ class Wish(Protocol):
     @property
     def steps(self) -> int: ...
     @property
+    def sampler(self) -> str: ...
+    @property
+    def guidance(self) -> str: ...
+    @property
     def guidance_min(self) -> float: ...
     @property
     def guidance_max(self) -> float: ...
@@ -99,6 +92,8 @@ class Wish(Protocol):
     def motion_bucket(self) -> int: ...
     @property
     def conditioning_fps(self) -> int: ...
+    @property
+    def decode(self) -> Wished: ...
     @property
     def decode_chunk(self) -> int: ...
     @property
@@ -143,25 +138,31 @@ class Engine:
         with torch.no_grad(), must_fit(doing, "Lower width and height, or frames."):
             conditions = self._encode(picture, request, generator, ctx)
             latent_TCHW = self._sample(conditions, request, generator, ctx)
-            with self._components.use("vae", phase="decode") as (vae,):
-                frames = decode_frames(vae, latent_TCHW, request.decode_chunk, ctx)
+            frames = self._decode(latent_TCHW, request, ctx)
         return Clip(frames, request.export_fps)
 
     def _encode(self, picture: np.ndarray, request: Wish, generator: torch.Generator, ctx: Context) -> Conditioning:
-        """CLIP and the VAE see the same picture; only the VAE's has noise on it."""
-        device = self._components.device
+        """CLIP and the VAE see the same picture, the VAE with noise on it; what they gave for it before is recalled."""
+        device, recall = self._components.device, self._components.recall
         pixels_BCHW = torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         noise_BCHW = torch.randn(pixels_BCHW.shape, generator=generator)
         noisy_BCHW = pixels_BCHW + request.noise_augmentation * noise_BCHW
-        with self._components.use("image_encoder", "vae", phase="encode") as (image_encoder, vae):
-            ctx.step(0, 2, "encode")
-            seen_BCHW = clip_pixels(pixels_BCHW).to(device, dtype_of(image_encoder))
-            embedding_BC = image_encoder(pixel_values=seen_BCHW).image_embeds.float()
-            ctx.step(1, 2, "encode")
-            latent_BCHW = encode_mean(vae, noisy_BCHW.to(device))
-            ctx.step(2, 2, "encode")
+        ctx.step(0, 2, "encode")
+        embedding_BC = recall("image_encoder", _digest(pixels_BCHW), lambda: self._embed(pixels_BCHW))
+        ctx.step(1, 2, "encode")
+        latent_BCHW = recall("vae", _digest(noisy_BCHW), lambda: self._encode_picture(noisy_BCHW))
+        ctx.step(2, 2, "encode")
         ids = conditioning.added_ids(request.conditioning_fps, request.motion_bucket, request.noise_augmentation)
-        return Conditioning(embedding_BC[:, None], latent_BCHW, ids.to(device))
+        return Conditioning(embedding_BC[:, None].to(device), latent_BCHW.to(device), ids.to(device))
+
+    def _embed(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        with self._components.use("image_encoder", phase="encode") as (image_encoder,):
+            seen_BCHW = clip_pixels(pixels_BCHW).to(self._components.device, dtype_of(image_encoder))
+            return image_encoder(pixel_values=seen_BCHW).image_embeds.float().cpu()
+
+    def _encode_picture(self, noisy_BCHW: torch.Tensor) -> torch.Tensor:
+        with self._components.use("vae", phase="encode") as (vae,):
+            return encode_mean(vae, noisy_BCHW.to(self._components.device)).cpu()
 
     def _sample(
         self, conditions: Conditioning, request: Wish, generator: torch.Generator, ctx: Context
@@ -175,6 +176,8 @@ class Engine:
         noise_BTCHW = torch.randn(1, request.frames, _LATENT_CHANNELS, *cells, generator=generator)
         start_BTCHW = sigmas.initial_noise(noise_BTCHW, schedule[0]).to(self._components.device)
 
+        noise = seeded_noise(request.seed, start_BTCHW)
+
         def on_step(done: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
             # Reading one number also waits for the device, without which progress would run ahead of the work.
             if not bool(torch.isfinite(x).all()):
@@ -186,23 +189,61 @@ class Engine:
 
         with self._components.use("unet", phase="sample") as (unet,):
             ctx.step(0, request.steps)
-            network = Network(unet, conditions, request.frames, request.guidance_min, request.guidance_max)
-            return euler(lambda x, sigma: denoise_v(network, x, sigma), start_BTCHW, schedule, on_step)[0]
+            network = Network(
+                unet,
+                conditions,
+                request.frames,
+                request.guidance_min,
+                request.guidance_max,
+                guider=request.guidance,
+                exact_savings=self._components.exact_savings,
+            )
+            sampler = SAMPLERS[request.sampler]
+            return sampler(lambda x, sigma: denoise_v(network, x, sigma), start_BTCHW, schedule, on_step, noise=noise)[
+                0
+            ]
+
+    def _decode(self, latent_TCHW: torch.Tensor, request: Wish, ctx: Context) -> np.ndarray:
+        """uint8 (T, H, W, 3)."""
+        with self._components.use("vae", phase="decode") as (vae,):
+            how = choose_decode(
+                request.decode,
+                frames=request.frames,
+                width=request.width,
+                height=request.height,
+                chunk=request.decode_chunk,
+                value_bytes=dtype_of(vae).itemsize,
+                free_bytes=self._components.free_bytes(),
+            )
+            return decode_clip(vae, latent_TCHW, how, ctx)
 
 
 class Network:
     """The UNet as a function (c_in x, c_noise) -> v, guided per frame; what a denoiser is made of.
 
-    Guidance acts on v, which is the same as on the denoised sample: both branches share c_skip x. With a last weight
+    Guidance acts on v, which is the same as on the denoised sample: both branches share c_skip x. With a largest weight
     of 1 or less there is no unconditional branch.
+
+    Args:
+        guider: one of `guidance.GUIDERS`.
+        exact_savings: computes what is constant over the run once (`studio.engines.exact`).
     """
 
     def __init__(
-        self, unet: nn.Module, conditions: Conditioning, frames: int, guidance_min: float, guidance_max: float
+        self,
+        unet: nn.Module,
+        conditions: Conditioning,
+        frames: int,
+        guidance_min: float,
+        guidance_max: float,
+        *,
+        guider: str = "linear",
+        exact_savings: bool = True,
     ) -> None:
         self._unet = unet
-        self._dtype = dtype_of(unet)
-        self._weights_T = guidance.linear(guidance_min, guidance_max, frames) if guidance_max > 1 else None
+        dtype = dtype_of(unet)
+        guided = guidance_max > 1
+        self._weights_T = guidance.GUIDERS[guider](guidance_min, guidance_max, frames) if guided else None
         context = conditions.embedding_B1C
         latent = conditions.latent_BCHW
         ids = conditions.added_ids_BN
@@ -211,20 +252,17 @@ class Network:
             context = torch.cat([torch.zeros_like(context), context])
             latent = torch.cat([torch.zeros_like(latent), latent])
             ids = torch.cat([ids, ids])
-        self._context_B1C = context.to(self._dtype)
-        self._latent_BTCHW = latent[:, None].repeat(1, frames, 1, 1, 1).to(self._dtype)
-        self._added_ids_BN = ids
+        self._latent_BTCHW = latent[:, None].repeat(1, frames, 1, 1, 1).to(dtype)
+        self._told: dict[str, Any] = {"encoder_hidden_states": context.to(dtype), "added_time_ids": ids}
+        if exact_savings:
+            exact.rewrite(unet)
+            self._told = {"encoder_hidden_states": exact.prepare(unet, context.to(dtype), ids, frames)}
 
     def __call__(self, scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         """v, fp32 (1, T, C, h, w)."""
-        x_BTCHW = scaled_BTCHW.to(self._dtype).expand(len(self._latent_BTCHW), -1, -1, -1, -1)
-        v_BTCHW = self._unet(
-            torch.cat([x_BTCHW, self._latent_BTCHW], dim=2),
-            c_noise,
-            encoder_hidden_states=self._context_B1C,
-            added_time_ids=self._added_ids_BN,
-            return_dict=False,
-        )[0].float()
+        x_BTCHW = scaled_BTCHW.to(self._latent_BTCHW.dtype).expand(len(self._latent_BTCHW), -1, -1, -1, -1)
+        x_BTCHW = torch.cat([x_BTCHW, self._latent_BTCHW], dim=2)
+        v_BTCHW = self._unet(x_BTCHW, c_noise, **self._told, return_dict=False)[0].float()
         if self._weights_T is None:
             return v_BTCHW
         uncond_BTCHW, cond_BTCHW = v_BTCHW.chunk(2)
@@ -249,3 +287,8 @@ def encode_mean(vae: nn.Module, pixels_BCHW: torch.Tensor) -> torch.Tensor:
     encoder, quant_conv = in_fp32(vae.encoder), in_fp32(vae.quant_conv)
     mean_BCHW, _ = quant_conv(encoder(pixels_BCHW.float())).chunk(2, dim=1)
     return mean_BCHW
+
+
+def _digest(pixels_BCHW: torch.Tensor) -> str:
+    """Names a picture by its content: fp32 pixels and their shape."""
+    return hashlib.sha256(repr(tuple(pixels_BCHW.shape)).encode() + pixels_BCHW.numpy().tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""From latents to frames through SVD's temporal decoder, chunk by chunk.
+"""From latents to frames through SVD's decoders, chunk by chunk.
 
 Shapes: T frames, C channels, H x W pixels.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from torch import nn
 
 from studio.engines.out_of_memory import is_out_of_memory
@@ -31,14 +32,14 @@ def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Co
         StudioError: the numbers are not finite in fp32 either.
         torch.OutOfMemoryError: a single frame does not fit.
     """
-    decoder, scaled_TCHW = vae.decoder, latent_TCHW / vae.config.scaling_factor
+    decoder, scaled_TCHW = decoder_of(vae), latent_TCHW / vae.config.scaling_factor
     total, frames = len(latent_TCHW), []
     ctx.step(0, total, "decode")
     while len(frames) < total:
         rgb_TCHW = _try_chunk(decoder, scaled_TCHW[len(frames) : len(frames) + chunk])
         if rgb_TCHW is None:
             chunk = (chunk + 1) // 2
-            _free(latent_TCHW.device)
+            free_cache(latent_TCHW.device)
             ctx.notice(f"Memory ran out while decoding; it goes on with {chunk} frames at a time.")
             continue
         if not bool(torch.isfinite(rgb_TCHW).all()):
@@ -53,13 +54,22 @@ def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Co
     return np.stack(frames)
 
 
-def decode_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor:
-    """Pixels in about [-1, 1], fp32 (T, 3, H, W), of frames decoded together as one little video.
+def decoder_of(vae: nn.Module) -> nn.Module:
+    """What makes pixels of latents: the temporal decoder, or the image decoder with its 1x1 convolution before it."""
+    before = getattr(vae, "post_quant_conv", None)
+    return vae.decoder if before is None else nn.Sequential(before, vae.decoder)
 
-    Frames at a chunk's border see nothing beyond it, so that chunking changes the result (also in Stability's code).
+
+def decode_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor:
+    """Pixels in about [-1, 1], fp32 (T, 3, H, W), of frames decoded together.
+
+    The temporal decoder takes them as one little video: frames at a chunk's border see nothing beyond it, so that
+    chunking changes the result (also in Stability's code). To an image decoder each frame is a picture of its own.
     """
     count = len(latent_TCHW)
     latent_TCHW = latent_TCHW.to(dtype_of(decoder))
+    if not isinstance(decoder, TemporalDecoder):
+        return decoder(latent_TCHW).float()
     indicator = torch.zeros(1, count, dtype=latent_TCHW.dtype, device=latent_TCHW.device)
     return decoder(latent_TCHW, num_frames=count, image_only_indicator=indicator).float()
 
@@ -92,7 +102,8 @@ def _try_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor | 
         return None
 
 
-def _free(device: torch.device) -> None:
+def free_cache(device: torch.device) -> None:
+    """Lets go of what nobody refers to, and gives torch's cached blocks back to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

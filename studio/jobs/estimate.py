@@ -15,7 +15,8 @@ _TELLING_UNITS = 5
 
 def profile_key(mode: str, request: Mapping[str, Any]) -> str:
     """Names the kind of job: requests of one kind take about as long as each other."""
-    parts = (request.get(k) for k in ("variant", "frames", "width", "height", "steps", "decode_chunk", "format"))
+    knobs = ("variant", "frames", "width", "height", "steps", "sampler", "decode", "decode_chunk", "format")
+    parts = (request.get(k) for k in knobs)
     return ":".join([mode, *(str(p) for p in parts)])
 
 

@@ -29,7 +29,13 @@ class Workshop:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.catalog = open_catalog(settings)
-        self.manager = ModelManager(self.catalog, self._look_for_device, find=self.installed, family=family_module)
+        self.manager = ModelManager(
+            self.catalog,
+            self._look_for_device,
+            find=self.installed,
+            family=family_module,
+            exact_savings=settings.exact_savings,
+        )
 
     def _look_for_device(self) -> Device:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +18,14 @@ from typing import Any, Protocol
 from studio.errors import NotInstalled
 from studio.models.catalog import Catalog
 from studio.models.installed import Installed
+from studio.models.kept import Kept
 from studio.models.memory import Device
 from studio.models.spec import VariantSpec
 
 log = logging.getLogger(__name__)
+
+_KEPT_BYTES = 32 * 2**20
+"""For encodings of pictures: some 200 of 1024x576."""
 
 
 class LoadReport(Protocol):
@@ -61,6 +65,27 @@ class Components:
         """ "fp16" or "fp32": what to compute in there."""
         return self._manager.device.dtype
 
+    @property
+    def exact_savings(self) -> bool:
+        """Whether to compute what is constant once (`studio.engines.exact`)."""
+        return self._manager.exact_savings
+
+    def free_bytes(self) -> int | None:
+        """Bytes that could be taken on the device now; None where nobody can say."""
+        return self._manager.device.free_bytes()
+
+    def recall(self, component: str, about: Hashable, make: Callable[[], Any]) -> Any:
+        """What that component gave before for the same thing, or what `make` gives now.
+
+        Args:
+            about: says what it was given, by content.
+            make: returns something on the host with `nbytes`, which nobody may change afterwards.
+        """
+        if not self._manager.exact_savings:
+            return make()
+        key = (_identity(self._installed, component), self.device, self.dtype, about)
+        return self._manager.encodings.recall(key, make)
+
     @contextmanager
     def use(self, *names: str, phase: str) -> Iterator[tuple[Any, ...]]:
         """The named components, in that order, on the device and pinned until the block ends.
@@ -86,6 +111,7 @@ class ModelManager:
         look_for_device: called once, when the device is first wanted; embedded engines never want it.
         find: where a variant's weights are, None where they are not.
         family: a family's module by name (`studio.engines.family_module`).
+        exact_savings: False runs the networks as they are published and encodes every picture anew.
     """
 
     def __init__(
@@ -95,11 +121,14 @@ class ModelManager:
         *,
         find: Callable[[VariantSpec], Installed | None],
         family: Callable[[str], ModuleType],
+        exact_savings: bool = True,
     ) -> None:
         self.catalog = catalog
         self._look_for_device = look_for_device
         self._find = find
         self._family = family
+        self.exact_savings = exact_savings
+        self.encodings = Kept(_KEPT_BYTES)
         self._held: dict[tuple[Any, ...], Holding] = {}
         self._lock = threading.RLock()
         self._clock = 0
@@ -195,7 +224,10 @@ class ModelManager:
         return holding.held_bytes
 
 
-def _identity(installed: Installed, component: str) -> tuple[tuple[str, int, int], ...]:
-    """What makes two components the same: the files that they are read from, as these are now."""
+def _identity(installed: Installed, component: str) -> tuple[Any, ...]:
+    """What makes two components the same: their name, and the files that they are read from, as these are now.
+
+    The name counts because all components of a single-file checkpoint are read from the same file.
+    """
     files = [path.resolve() for path in installed.files(component)]
-    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    return (component, *((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files))

@@ -91,19 +91,35 @@ class ImageToVideo(Request):
         description="Sampling steps.",
         json_schema_extra=form(group="sampling", control="slider", step=1),
     )
+    sampler: Literal["euler", "heun", "euler-ancestral", "dpmpp-2m"] | None = Field(
+        default=None,
+        description="How noise becomes a clip, step by step; heun takes twice as long a step.",
+        json_schema_extra=form(group="sampling", control="choice"),
+    )
+    guidance: Literal["linear", "triangle", "trapezoid", "constant"] | None = Field(
+        default=None,
+        description="How guidance goes over the frames, between its least and its most.",
+        json_schema_extra=form(group="sampling", control="choice", title="Guidance over time"),
+    )
     guidance_min: Annotated[float, Field(ge=1, le=20)] | None = Field(
         default=None,
-        description="Guidance of the first frame.",
-        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, first frame"),
+        description="The least guidance, that of the first frame; constant guidance has none.",
+        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, least"),
     )
     guidance_max: Annotated[float, Field(ge=1, le=20)] | None = Field(
         default=None,
-        description="Guidance of the last frame; it rises linearly.",
-        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, last frame"),
+        description="The most guidance: of the last frame where it is linear, else of those in the middle.",
+        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, most"),
+    )
+    decode: Literal["auto", "whole", "chunked", "tiled"] | None = Field(
+        default=None,
+        description="From latents to frames: whole is exact; chunked can flicker and tiled is an approximation, "
+        "for large clips in little memory; auto is whole where it fits.",
+        json_schema_extra=form(group="sampling", control="choice"),
     )
     decode_chunk: Annotated[int, Field(ge=1, le=240)] | None = Field(
         default=None,
-        description="Frames decoded at a time; fewer need less memory and may flicker.",
+        description="Frames decoded at a time where that is chunked; fewer need less memory and may flicker.",
         json_schema_extra=form(group="sampling", control="slider", step=1, title="Decode chunk", unit="frames"),
     )
     width: Annotated[int, Field(ge=64, le=4096)] | None = Field(

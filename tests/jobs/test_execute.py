@@ -24,7 +24,8 @@ def task_for(request, settings, **change):
 def svd_request(small, tiny_svd):
     knobs = {"steps": 3, "guidance_min": 1.0, "guidance_max": 2.5, "noise_augmentation": 0.02, "motion_bucket": 127}
     size = {"width": 64, "height": 64, "frames": 4}
-    return {**small, **size, **knobs, "variant": tiny_svd, "conditioning_fps": 7, "decode_chunk": 2}
+    ways = {"sampler": "euler", "guidance": "linear", "decode": "chunked", "decode_chunk": 2}
+    return {**small, **size, **knobs, **ways, "variant": tiny_svd, "conditioning_fps": 7}
 
 
 @pytest.fixture

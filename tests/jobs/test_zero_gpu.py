@@ -2,7 +2,7 @@
 
 import json
 
-from studio.jobs.zero_gpu import duration_s, wrapper
+from studio.jobs.zero_gpu import duration_s
 from studio.service import Studio
 
 
@@ -22,9 +22,7 @@ def gpu_that_counts(asked):
 
 def test_an_embedded_engine_spends_no_quota_and_svd_does(settings, small, tiny_svd):
     asked = []
-    with Studio(settings) as listing:
-        catalog = listing.catalog
-    with Studio(settings, serve=True, wrap=wrapper(catalog, gpu_that_counts(asked))) as studio:
+    with Studio(settings, serve=True, gpu=gpu_that_counts(asked)) as studio:
         assert studio.wait(studio.submit(small).id).state == "done"
         assert asked == []
         request = {"mode": "image-to-video", "image": small["image"], "variant": tiny_svd}

@@ -1,0 +1,270 @@
+"""Exact savings in SVD's UNet: the same function, with what is constant over a run computed once.
+
+`rewrite` gives a UNet the faster way beside its own; which of them runs is the caller's choice at each call: with a
+`Prepared` in the place of the CLIP embedding the savings act, with a tensor diffusers' own code runs, untouched.
+
+What is saved, and why the result is the same but for rounding:
+
+- CLIP's embedding is one token. A softmax over one key is 1, so cross-attention is ``to_out(to_v(token))`` for every
+  query: a constant of the block and the branch. It goes into the bias of the self-attention before it; queries, keys,
+  their norm and the attention itself are gone.
+- No frame is ever a still picture here, so a blend of space and time has one share. The temporal residual and the
+  blend are then a single addition: a x + (1 - a) (x + f) = x + (1 - a) f.
+- The embedding of time and of the added ids is the same for all frames, so it joins the bias of the convolution
+  that it was added to. The embeddings of the frame numbers are those of the run.
+- Divisions by an output scale of 1 are dropped, and additions are done in place where nobody else holds the tensor.
+
+Shapes: B branches (2 with guidance: unconditional first), T frames, C channels, H x W latent cells, S = H W.
+Source: diffusers 0.42.1, whose modules these are; the counts before and after are in tests/engines/test_exact.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import AlphaBlender, ResnetBlock2D, SpatioTemporalResBlock, TemporalResnetBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
+from torch import nn
+from torch.nn import functional
+
+from studio.engines.sv3d_unet import PerFrameUNet
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The constants of one transformer: for each of its block pairs the two biases, and the frames' embedding."""
+
+    spatial_BC: tuple[torch.Tensor, ...]
+    temporal_BC: tuple[torch.Tensor, ...]
+    position_TC: torch.Tensor
+    spatial_share: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that stays the same while one clip is sampled; made by `prepare`, belongs to that UNet alone."""
+
+    branches: int
+    frames: int
+    added_RC: torch.Tensor
+    """Embedding of what is told besides the picture: one row where it is the same for all branches and frames, else
+    a row a branch (R = B), or one a branch and frame (R = B T)."""
+    blocks: Mapping[nn.Module, _Blocks]
+    spatial_shares: Mapping[nn.Module, float]
+    indicator_BT: torch.Tensor
+    """Zeros: diffusers' blocks read the number of frames off its shape."""
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """One call: the run's constants and the activated embedding of this noise level."""
+
+    prepared: Prepared
+    embedding_RC: torch.Tensor
+
+
+def rewrite(unet: nn.Module) -> nn.Module:
+    """The same UNet, now also taking a `Prepared` for its CLIP embedding. Its weights and their names stay as they are.
+
+    A module that is no SVD UNet is returned as it is; rewriting twice changes nothing.
+    """
+    if isinstance(unet, UNetSpatioTemporalConditionModel):
+        for module in unet.modules():
+            module.__class__ = _SAVING.get(type(module), type(module))
+    return unet
+
+
+@torch.no_grad()
+def prepare(unet: nn.Module, context_B1C: torch.Tensor, told: torch.Tensor, frames: int) -> Prepared:
+    """The constants of a run through a UNet that was rewritten.
+
+    Args:
+        context_B1C: CLIP's embedding, one token a branch; zeros for the unconditional one.
+        told: the added ids, raw, fp32 (B, N), on any device; for a `PerFrameUNet` its vector (B, T, N), embedded.
+    """
+    assert context_B1C.shape[1] == 1, f"{tuple(context_B1C.shape)}: more than one token is no constant"
+    branches, dtype = len(context_B1C), context_B1C.dtype
+    told_RN = told.flatten(0, -2)
+    if bool((told_RN == told_RN[:1]).all()):
+        told_RN = told_RN[:1]
+    told_RN = told_RN.to(context_B1C.device)
+    if not isinstance(unet, PerFrameUNet):
+        told_RN = unet.add_time_proj(told_RN.flatten()).reshape(len(told_RN), -1)
+    return Prepared(
+        branches=branches,
+        frames=frames,
+        added_RC=unet.add_embedding(told_RN.to(dtype)),
+        blocks={m: _block_constants(m, context_B1C[:, 0], frames) for m in unet.modules() if isinstance(m, _Saving)},
+        spatial_shares={m: _spatial_share(m.time_mixer) for m in unet.modules() if isinstance(m, _SavingResBlock)},
+        indicator_BT=torch.zeros(branches, frames, dtype=dtype, device=context_B1C.device),
+    )
+
+
+class _SavingUNet(UNetSpatioTemporalConditionModel):
+    def forward(self, sample, timestep, encoder_hidden_states, added_time_ids=None, return_dict=True):
+        if not isinstance(encoder_hidden_states, Prepared):
+            return super().forward(sample, timestep, encoder_hidden_states, added_time_ids, return_dict)
+        v_BTCHW = _v(self, sample, timestep, encoder_hidden_states)
+        return UNetSpatioTemporalConditionOutput(sample=v_BTCHW) if return_dict else (v_BTCHW,)
+
+
+class _SavingPerFrameUNet(PerFrameUNet):
+    def forward(self, sample, timestep, encoder_hidden_states, vector=None, return_dict=False):
+        if not isinstance(encoder_hidden_states, Prepared):
+            return super().forward(sample, timestep, encoder_hidden_states, vector, return_dict)
+        return (_v(self, sample, timestep, encoder_hidden_states),)
+
+
+@torch.no_grad()
+def _v(unet: nn.Module, x_BTCHW: torch.Tensor, c_noise: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+    """v, (B, T, C, H, W): the networks of the UNet in diffusers' order."""
+    assert x_BTCHW.shape[:2] == prepared.indicator_BT.shape, (x_BTCHW.shape, prepared.indicator_BT.shape)
+    sinusoid = unet.time_proj(c_noise.reshape(1).to(x_BTCHW.device)).to(x_BTCHW.dtype)
+    embedding_RC = functional.silu(unet.time_embedding(sinusoid) + prepared.added_RC)
+    given = {"temb": _Moment(prepared, embedding_RC), "image_only_indicator": prepared.indicator_BT}
+    x = unet.conv_in(x_BTCHW.flatten(0, 1))
+    skips = [x]
+    for block in unet.down_blocks:
+        x, more = block(hidden_states=x, **given, **_context(block, prepared))
+        skips.extend(more)
+    x = unet.mid_block(hidden_states=x, **given, encoder_hidden_states=prepared)
+    for block in unet.up_blocks:
+        count = len(block.resnets)
+        own, skips = tuple(skips[-count:]), skips[:-count]
+        # Where a size was odd on the way down, doubling it would miss the next skip.
+        size = skips[-1].shape[2:] if skips else None
+        x = block(
+            hidden_states=x, res_hidden_states_tuple=own, upsample_size=size, **given, **_context(block, prepared)
+        )
+        del own
+    x = unet.conv_out(functional.silu(unet.conv_norm_out(x), inplace=True))
+    return x.unflatten(0, x_BTCHW.shape[:2])
+
+
+class _SavingResBlock(SpatioTemporalResBlock):
+    def forward(self, hidden_states, temb=None, image_only_indicator=None):
+        if not isinstance(temb, _Moment):
+            return super().forward(hidden_states, temb, image_only_indicator)
+        prepared = temb.prepared
+        x_NCHW = _spatial_residual(self.spatial_res_block, hidden_states, temb)
+        x_BTCHW = x_NCHW.unflatten(0, (prepared.branches, prepared.frames))
+        change_BCTHW = _temporal_change(self.temporal_res_block, x_BTCHW.transpose(1, 2), temb.embedding_RC)
+        x_BTCHW.add_(change_BCTHW.transpose(1, 2), alpha=1 - prepared.spatial_shares[self])
+        return x_NCHW
+
+
+class _Saving(TransformerSpatioTemporalModel):
+    def forward(self, hidden_states, encoder_hidden_states=None, image_only_indicator=None, return_dict=True):
+        prepared = encoder_hidden_states
+        if not isinstance(prepared, Prepared):
+            return super().forward(hidden_states, prepared, image_only_indicator, return_dict)
+        constants = prepared.blocks[self]
+        count, channels, height, width = hidden_states.shape
+        x_NSC = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(count, height * width, channels)
+        x_NSC = self.proj_in(x_NSC)
+        pairs = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
+        for i, (spatial, temporal) in enumerate(pairs):
+            x_NSC.add_(_self_attention(spatial, x_NSC, constants.spatial_BC[i]))
+            x_NSC.add_(spatial.ff(spatial.norm3(x_NSC)))
+            x_BTSC = x_NSC.unflatten(0, (prepared.branches, prepared.frames))
+            mixed_BSTC = _through_time(temporal, x_BTSC.transpose(1, 2), constants, i)
+            x_BTSC.lerp_(mixed_BSTC.transpose(1, 2), 1 - constants.spatial_share)
+        x_NSC = self.proj_out(x_NSC)
+        return (hidden_states + x_NSC.unflatten(1, (height, width)).permute(0, 3, 1, 2),)
+
+
+_SAVING: dict[type, type] = {
+    UNetSpatioTemporalConditionModel: _SavingUNet,
+    PerFrameUNet: _SavingPerFrameUNet,
+    SpatioTemporalResBlock: _SavingResBlock,
+    TransformerSpatioTemporalModel: _Saving,
+}
+
+
+def _context(block: nn.Module, prepared: Prepared) -> dict[str, Prepared]:
+    return {"encoder_hidden_states": prepared} if getattr(block, "has_cross_attention", False) else {}
+
+
+def _spatial_residual(block: ResnetBlock2D, x_NCHW: torch.Tensor, moment: _Moment) -> torch.Tensor:
+    """The block's result, a tensor of its own that may be changed."""
+    embedding_RC = block.time_emb_proj(moment.embedding_RC)
+    h = functional.silu(block.norm1(x_NCHW), inplace=True)
+    if len(embedding_RC) == 1:
+        h = functional.conv2d(h, block.conv1.weight, block.conv1.bias + embedding_RC[0], padding=1)
+    else:
+        h = block.conv1(h)
+        h.unflatten(0, (len(embedding_RC), -1)).add_(embedding_RC[:, None, :, None, None])
+    h = block.conv2(functional.silu(block.norm2(h), inplace=True))
+    return h.add_(x_NCHW if block.conv_shortcut is None else block.conv_shortcut(x_NCHW))
+
+
+def _temporal_change(block: TemporalResnetBlock, x_BCTHW: torch.Tensor, embedding_RC: torch.Tensor) -> torch.Tensor:
+    """What the block adds to its input, without adding it."""
+    embedding_RC = block.time_emb_proj(embedding_RC)
+    h = functional.silu(block.norm1(x_BCTHW), inplace=True)
+    if len(embedding_RC) == 1:
+        h = functional.conv3d(h, block.conv1.weight, block.conv1.bias + embedding_RC[0], padding=block.conv1.padding)
+    else:
+        embedding_BRC = embedding_RC.unflatten(0, (len(h), -1))
+        h = block.conv1(h).add_(embedding_BRC.transpose(1, 2)[..., None, None])
+    return block.conv2(functional.silu(block.norm2(h), inplace=True))
+
+
+def _through_time(block: nn.Module, x_BSTC: torch.Tensor, constants: _Blocks, i: int) -> torch.Tensor:
+    """(B, S, T, C): the temporal block's own tensor; the frames' embedding is added on the way into it."""
+    z_BSTC = torch.empty(x_BSTC.shape, dtype=x_BSTC.dtype, device=x_BSTC.device)
+    torch.add(x_BSTC, constants.position_TC, out=z_BSTC)
+    z_NTC = z_BSTC.flatten(0, 1)
+    z_NTC.add_(block.ff_in(block.norm_in(z_NTC)))
+    z_NTC.add_(_self_attention(block, z_NTC, constants.temporal_BC[i]))
+    z_NTC.add_(block.ff(block.norm3(z_NTC)))
+    return z_BSTC
+
+
+def _self_attention(block: nn.Module, x_NLC: torch.Tensor, bias_BC: torch.Tensor) -> torch.Tensor:
+    """What the block's self-attention and its one-token cross-attention add to (N, L, C); N holds B branches."""
+    attention = block.attn1
+    normed_NLC = block.norm1(x_NLC)
+    projections = (attention.to_q, attention.to_k, attention.to_v)
+    q, k, v = (p(normed_NLC).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for p in projections)
+    del normed_NLC
+    seen_NLC = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    del q, k, v
+    weight = attention.to_out[0].weight
+    if len(bias_BC) == 1:
+        return functional.linear(seen_NLC, weight, bias_BC[0])
+    out_NLC = torch.empty_like(x_NLC)
+    rows, outs = (t.reshape(len(bias_BC), -1, t.shape[-1]) for t in (seen_NLC, out_NLC))
+    for bias_C, rows_MC, out_MC in zip(bias_BC, rows, outs, strict=True):
+        torch.addmm(bias_C, rows_MC, weight.t(), out=out_MC)
+    return out_NLC
+
+
+def _block_constants(model: TransformerSpatioTemporalModel, context_BC: torch.Tensor, frames: int) -> _Blocks:
+    position = model.time_proj(torch.arange(frames, device=context_BC.device)).to(context_BC.dtype)
+    return _Blocks(
+        spatial_BC=tuple(_bias(block, context_BC) for block in model.transformer_blocks),
+        temporal_BC=tuple(_bias(block, context_BC) for block in model.temporal_transformer_blocks),
+        position_TC=model.time_pos_embed(position),
+        spatial_share=_spatial_share(model.time_mixer),
+    )
+
+
+def _bias(block: nn.Module, context_BC: torch.Tensor) -> torch.Tensor:
+    """Self-attention's output bias with cross-attention's constant on it: one row a branch, summed in fp32."""
+    cross: Attention = block.attn2
+    value = functional.linear(context_BC.float(), cross.to_v.weight.float())
+    constant = functional.linear(value, cross.to_out[0].weight.float(), cross.to_out[0].bias.float())
+    return (block.attn1.to_out[0].bias.float() + constant).to(context_BC.dtype)
+
+
+def _spatial_share(blender: AlphaBlender) -> float:
+    """How much of the spatial branch is in the blend, in 0..1, for frames that are no stills."""
+    assert blender.merge_strategy != "fixed"
+    assert not blender.switch_spatial_to_temporal_mix
+    return float(torch.sigmoid(blender.mix_factor.float()))
