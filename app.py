@@ -36,16 +36,16 @@ def read_arguments(arguments: Sequence[str] | None = None) -> Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until it is stopped; returns the exit code: 0, or 2 where an option or the machine won't do."""
-    wrap = None
+    gpu = None
     if os.environ.get("SPACES_ZERO_GPU"):
         import spaces  # before anything that touches CUDA
 
-        wrap = spaces.GPU
+        gpu = spaces.GPU
     try:
         settings = read_arguments(arguments)
         from studio.ui.launch import launch
 
-        launch(settings, wrap=wrap)
+        launch(settings, gpu=gpu)
     except StudioError as e:
         print(e, file=sys.stderr)
         return e.exit_code

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from studio.errors import BadInput
 from studio.events import Event, Finished
-from studio.jobs import intake
+from studio.jobs import intake, zero_gpu
 from studio.jobs.dispatcher import Dispatcher, sweep
 from studio.jobs.estimate import profile_key
 from studio.jobs.inputs import drop_unused, find_input, is_reference
@@ -44,18 +44,16 @@ class Studio:
 
     Args:
         serve: this process stays: it also takes over waiting jobs of a studio that died.
-        wrap: see `InlineRunner`.
+        gpu: ``spaces.GPU`` on ZeroGPU; jobs then run inline, and those that need the device under it.
     """
 
-    def __init__(
-        self, settings: Settings, *, serve: bool = False, wrap: Callable[[Callable], Callable] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, serve: bool = False, gpu: Callable[..., Any] | None = None) -> None:
         self.settings = settings
         self.catalog = open_catalog(settings)
         precision = "fp16" if settings.precision == "auto" else settings.precision
         self._shelf = Shelf(self.catalog, settings.models, settings.comfyui_dir, precision)
         self._serve = serve
-        self._wrap = wrap
+        self._wrap = zero_gpu.wrapper(self.catalog, gpu) if gpu is not None else None
         self._journal = Journal(settings.journal)
         self._owner = Owner(settings.home / "owners")
         self._lock = threading.RLock()
@@ -346,14 +344,26 @@ class Studio:
         self._shelf.pull(variant, report)
         return self.variant(variant)
 
+    def add(self, checkpoint: Path, variant: str | None = None) -> VariantStatus:
+        """The variant that a single-file checkpoint is read for from now on; the file stays where it is.
+
+        Raises:
+            BadInput: it is no checkpoint of a known variant, or nothing says of which one.
+        """
+        return self.variant(self._shelf.add(checkpoint, variant))
+
     def verify(self, variant: str) -> VariantStatus:
-        """Reads the variant's weights whole and holds them to their checksums.
+        """Reads the variant's weights whole and holds them to their checksums; a single file's names and shapes too.
 
         Raises:
             NotInstalled: there is nothing to verify.
             StudioError: a file is not what the publisher put there.
         """
-        self._shelf.verify(variant)
+        installed = self._shelf.verify(variant)
+        if installed is not None and installed.layout == "sgm":
+            from studio.engines.convert.load import check  # torch and diffusers: only here, only now
+
+            check(installed.root)
         return self.variant(variant)
 
     def remove(self, variant: str) -> VariantStatus:
