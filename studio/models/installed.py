@@ -151,13 +151,20 @@ def default_hub_cache(environ: Mapping[str, str] | None = None) -> Path:
     return Path(cache).expanduser() / "huggingface" / "hub"
 
 
-def verify(installed: Installed, report: Callable[[int, int], None] = lambda done, total: None) -> list[Checked]:
+def verify(
+    installed: Installed,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    published: Mapping[int, str] | None = None,
+) -> list[Checked]:
     """Reads every weights file whole and holds it to the publisher's sha256, where that is known.
 
-    It is known for what `pull` fetched and for files in the hub's cache, which are named by it.
+    It is known for what `pull` fetched, for files in the hub's cache, which are named by it, and for files whose
+    length is that of a published one.
 
     Args:
         report: (done_bytes, total_bytes); what it raises ends the check.
+        published: bytes of a file -> its sha256, as in the variant's spec.
 
     Raises:
         StudioError: a file is not what was published, or is cut short; names all of those.
@@ -174,7 +181,7 @@ def verify(installed: Installed, report: Callable[[int, int], None] = lambda don
     for component in installed.weights:
         for file in installed.files(component):
             inside = file.relative_to(installed.root).as_posix()
-            wanted = known.get(inside) or _hash_in_cache(file)
+            wanted = known.get(inside) or _hash_in_cache(file) or (published or {}).get(file.stat().st_size)
             if stored_dtype(file) is None:
                 checked.append(Checked(file, False, "damaged or cut short"))
             elif wanted is None:

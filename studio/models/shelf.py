@@ -133,7 +133,7 @@ class Shelf:
         self.check_usable(variant)
         installed = self.installed(spec)
         assert installed is not None
-        verify(installed)
+        verify(installed, published=spec.published)
         return installed
 
     def remove(self, variant: str) -> None:

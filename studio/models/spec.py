@@ -93,6 +93,9 @@ class VariantSpec(_Data):
         default_factory=dict, description="what the family's engine reads: frames, sigmas, scaling, ..."
     )
     component_bytes: dict[str, int] = Field(default_factory=dict, description="weights in fp16, by component")
+    published: dict[int, str] = Field(
+        default_factory=dict, description="bytes of a weights file as the publisher has it -> its sha256"
+    )
 
     @property
     def bundled(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.errors import NotInstalled
+from studio.errors import NotInstalled, StudioError
 from studio.models import installed, weights_file
 from studio.models.catalog import Catalog
 from studio.settings import Settings
@@ -136,6 +136,21 @@ def test_verify_reads_the_hash_off_the_hub_caches_names(find, tmp_path):
         shutil.move(file, blob)
         file.symlink_to(blob)
     assert {c.ok for c in installed.verify(find(hub_cache=cache))} == {True}
+
+
+def test_a_file_of_a_published_length_must_be_the_published_one(find, models):
+    folder = put(models / "thing")
+    found = find()
+    file = found.weights["unet"]
+    published = {file.stat().st_size: weights_file.file_sha256(file)}
+    checked = {c.file: c.ok for c in installed.verify(found, published=published)}
+    assert checked[file] is True
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(StudioError, match="differs from what was published"):
+        installed.verify(find(), published=published)
+    assert folder.is_dir()
 
 
 def test_remove_takes_the_variant_and_its_parts_and_nothing_else(find, models):
