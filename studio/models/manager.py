@@ -62,7 +62,7 @@ class Components:
 
     @property
     def dtype(self) -> str:
-        """ "fp16" or "fp32": what to compute in there."""
+        """What to compute in there: ``fp16`` or ``fp32``."""
         return self._manager.device.dtype
 
     @property
