@@ -16,12 +16,9 @@ SMALL_TILES = Decode("tiled", 4, tile=(6, 8), says="An approximation.")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _without_gradients():
     with torch.no_grad():
         yield
-    torch.set_num_threads(before)
 
 
 def make(cls, **changes):

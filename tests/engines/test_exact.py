@@ -26,14 +26,6 @@ FULL = {
 """SVD-XT's UNet: 1,524,623,082 weights."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make(cls=UNetSpatioTemporalConditionModel, **changes):
     unet = cls.from_config({**tiny.UNET, **changes}).eval().requires_grad_(False)
     tiny.keep_variance(unet, torch.Generator().manual_seed(0))

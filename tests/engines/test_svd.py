@@ -58,14 +58,6 @@ class Watch:
         self.notices.append(sentence)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_tiny_svd(tmp_path_factory.mktemp("models") / "tiny", frames=FRAMES)

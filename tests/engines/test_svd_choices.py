@@ -23,14 +23,6 @@ from tests.engines.test_svd import FRAMES, Components, Watch, latents, wish
 from tests.tiny import tiny_spec_yaml, tiny_weights, write_tiny_svd
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     folder = write_tiny_svd(tmp_path_factory.mktemp("models") / "tiny", frames=FRAMES)

@@ -14,14 +14,6 @@ FULL = {**tiny.VAE, "block_out_channels": [128, 256, 512, 512]}
 GIB = 2**30
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def vae():
     vae = AutoencoderKLTemporalDecoder.from_config({**tiny.VAE, "block_out_channels": [32, 64, 64, 96]})
