@@ -1,10 +1,11 @@
-"""`Ingress`: what is turned away before Gradio sees it. ASGI middleware; holds no state.
+"""`Ingress`: what is turned away before Gradio sees it. ASGI middleware.
 
 Refused, each in one sentence:
 
 - a Host or Origin that is not this machine's, where the studio listens on this machine only (a web page elsewhere
   must not drive it, neither through a rebound name nor by posting across sites);
 - bodies over their limit (uploads and everything else have one each), also where no length was announced;
+- more requests than a person makes, from one address; uploads while the disk is nearly full;
 - JSON that is no JSON, is nested beyond reason, or names a web address where a file belongs;
 - Gradio's routes that fetch other sites or transcode uploads: nothing here uses them.
 """
@@ -15,6 +16,8 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from studio.ui.rates import Rates
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -31,6 +34,12 @@ BODY_LIMIT = 2 * 1024 * 1024
 
 DRAIN_LIMIT = 32 * 1024 * 1024
 """Bytes of a refused request that are read, and forgotten, so that its client hears the refusal."""
+
+PER_SECOND, BURST = 10.0, 200
+"""Requests other than reading that one address may make: steadily, and at once."""
+
+SPARE_BYTES = 512 * 1024 * 1024
+"""Free space under which nothing more is uploaded: what runs still has to be written."""
 
 MAX_DEPTH = 64
 """Levels of lists and objects in a JSON body."""
@@ -53,11 +62,14 @@ class Ingress:
 
     Args:
         local_only: hold Host and Origin to this machine's names.
+        free_bytes: free space where uploads go.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], *, local_only: bool) -> None:
+    def __init__(self, app: Callable[..., Awaitable[None]], *, local_only: bool, free_bytes: Callable[[], int]) -> None:
         self.app = app
         self.local_only = local_only
+        self._free_bytes = free_bytes
+        self._rates = Rates(PER_SECOND, BURST)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,6 +90,9 @@ class Ingress:
     def _refusal(self, scope: Message) -> tuple[int, str] | None:
         if _FORBIDDEN.search(scope["path"]):
             return 403, "This studio does not fetch other sites."
+        reading = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        if not reading and not self._rates.allow((scope.get("client") or ("",))[0]):
+            return 429, "Too many requests; wait a moment."
         if not self.local_only:
             return None
         if _name(_header(scope, b"host")) not in _LOOPBACK:
@@ -91,6 +106,10 @@ class Ingress:
         """Streams through; past the limit the connection just ends, as the length is checked up front."""
         if _announced(scope) > UPLOAD_LIMIT:
             await _answer(send, 413, f"An upload may have {UPLOAD_LIMIT // 2**20} MB.")
+            return
+        if self._free_bytes() < SPARE_BYTES:
+            await _drain(receive)
+            await _answer(send, 507, "The disk is nearly full; free some space first.")
             return
         taken = 0
 

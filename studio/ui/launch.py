@@ -118,7 +118,7 @@ def _open(settings: Settings, port: int, uploads: Path, gpu: Callable[..., Any] 
                 enable_monitoring=False,
                 max_file_size=MAX_FILE,
                 app_kwargs={
-                    "middleware": [Middleware(Ingress, local_only=local_only)],
+                    "middleware": [Middleware(Ingress, local_only=local_only, free_bytes=studio.free_bytes)],
                     "openapi_url": None,
                     "docs_url": None,
                     "redoc_url": None,

@@ -26,9 +26,29 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": str(len(body)).encode()})
 
 
-def client(*, local_only=True, host="127.0.0.1:7860"):
-    transport = httpx.ASGITransport(app=Ingress(echo, local_only=local_only))
+def client(*, local_only=True, host="127.0.0.1:7860", free_bytes=lambda: 2**40, address="127.0.0.1", app=None):
+    app = app or Ingress(echo, local_only=local_only, free_bytes=free_bytes)
+    transport = httpx.ASGITransport(app=app, client=(address, 1234))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
+
+
+async def test_a_flood_from_one_address_is_turned_away_and_others_are_served():
+    app = Ingress(echo, local_only=True, free_bytes=lambda: 2**40)
+    async with client(app=app) as c:
+        codes = [(await c.post("/gradio_api/queue/join", content=b"{}")).status_code for _ in range(400)]
+        assert codes[: ingress.BURST] == [200] * ingress.BURST
+        assert codes.count(429) > 100
+        assert (await c.get("/")).status_code == 200
+    async with client(app=app, address="10.0.0.7") as other:
+        assert (await other.post("/x", content=b"{}")).status_code == 200
+
+
+async def test_nothing_is_uploaded_onto_a_nearly_full_disk():
+    async with client(free_bytes=lambda: 1000) as c:
+        answer = await c.post("/gradio_api/upload", content=b"x" * 1000)
+        assert answer.status_code == 507
+        assert "disk is nearly full" in answer.json()["detail"]
+        assert (await c.post("/gradio_api/queue/join", content=b"{}")).status_code == 200
 
 
 async def test_requests_to_this_machine_pass_and_carry_the_headers():
