@@ -111,6 +111,10 @@ class Studio:
         """Preset id -> its fields, and its ``title``."""
         return intake.read_presets(mode, self.settings.configs, self.settings.home / "configs")
 
+    def examples(self, mode: str) -> Mapping[str, Mapping[str, Any]]:
+        """Example id -> a complete request of the mode that ships with the studio, its files by absolute path."""
+        return intake.read_examples(all_modes()[mode], self.settings.examples)
+
     def variants(self, capability: str | None = None) -> list[VariantStatus]:
         """The variants that can do this, or all; the usable ones first."""
         specs = self.catalog if capability is None else self.catalog.able(capability)

@@ -76,6 +76,11 @@ class Settings(BaseModel):
         """The yaml files that ship with the studio."""
         return shipped("configs")
 
+    @property
+    def examples(self) -> Path:
+        """Complete requests with their pictures, that ship with the studio."""
+        return shipped("examples")
+
 
 def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
     """The settings of this start. Options that are None count as not given.

@@ -45,6 +45,17 @@ def read_presets(mode: str, *folders: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def read_examples(mode: Mode, folder: Path) -> dict[str, dict[str, Any]]:
+    """Example id -> a complete request of that mode, its files by absolute path, of all `<folder>/*.yaml`."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        request = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if request.get("mode") == mode.id:
+            files = {field: str(path.parent / request[field]) for field in mode.inputs if field in request}
+            found[path.stem] = {**request, **files}
+    return found
+
+
 def complete(
     given: Mapping[str, Any], catalog: Catalog, presets: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Request, list[str]]:

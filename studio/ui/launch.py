@@ -91,7 +91,7 @@ def _open(settings: Settings, port: int, uploads: Path, gpu: Callable[..., Any] 
 
     harden_pillow()
     gr.set_static_paths(
-        [settings.outputs, settings.inputs, settings.home / "posters"]
+        [settings.outputs, settings.inputs, settings.home / "posters", settings.examples]
     )  # served where they lie: no second copy of a clip
     studio = Studio(settings, serve=True, gpu=gpu)
     local_only = is_loopback(settings.host) and not settings.share

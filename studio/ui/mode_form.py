@@ -41,7 +41,7 @@ class ModeForm:
 
     def __init__(self, studio: Studio, mode: Mode, uploads: Path) -> None:
         self.studio, self.settings, self.mode, self.name = studio, studio.settings, mode, mode.id
-        self.roots = (uploads, self.settings.inputs, self.settings.outputs)
+        self.roots = (uploads, self.settings.inputs, self.settings.outputs, self.settings.examples)
         self.refresh()
         self.entries = form.entries(mode.request, mode.id, [v.spec for v in self.variants.values()])
         self.presets = studio.presets(mode.id)

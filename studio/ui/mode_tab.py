@@ -15,6 +15,7 @@ from studio.errors import NotInstalled, StudioError
 from studio.modes import Mode
 from studio.service import Studio
 from studio.ui import say
+from studio.ui.examples import ExampleRow
 from studio.ui.mode_form import CLEAR_JS, ModeForm
 from studio.ui.watch import ResultPanel, find_job
 
@@ -44,9 +45,12 @@ class ModeTab:
             with gr.Column(scale=6, min_width=320, elem_classes=["answers"]):
                 self.panel = ResultPanel(studio, name, "The clip appears here.", self.form.cancel, stopping)
 
+        self.examples = ExampleRow(studio, mode)
+
     def wire(self, demo: gr.Blocks) -> None:
         """Connects the events."""
         f, p = self.form, self.panel
+        self.examples.wire(f, **PRIVATE)
         f.variant.input(f.follow, [f.variant], f.outputs, **PRIVATE)
         if f.presets:
             f.preset.input(f.apply_preset, [f.preset, f.variant], f.outputs, **PRIVATE)

@@ -64,6 +64,18 @@ def plays(page):
     return page.evaluate(f"() => {{const v = document.querySelector('{VIDEO}'); return [v.videoWidth, v.videoHeight]}}")
 
 
+def test_without_a_photo_of_ones_own_an_example_fills_the_form_and_runs(visit):
+    v = visit()
+    page = v.page
+    page.click("#image-to-video-examples button:has(img)")
+    page.wait_for_selector("#image-to-video-image img")
+    page.wait_for_function("() => document.querySelector('#image-to-video-camera_move input').value == 'Truck right'")
+    v.shot("light-example")
+    set_size(page, frames=16)
+    run(page)
+    wait_for_status(page, "Done in")
+
+
 def test_a_photo_becomes_a_clip_that_plays_and_its_progress_is_seen(visit):
     v = visit()
     page = v.page

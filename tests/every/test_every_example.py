@@ -27,6 +27,12 @@ def test_it_runs_as_it_stands_only_smaller(studio, path):
     assert probe(Path(job.files[0])).frames >= 2
 
 
+def test_the_service_offers_them_with_files_that_are_there(studio):
+    offered = studio.examples("image-to-video")
+    assert set(offered) == {p.stem for p in EXAMPLES}
+    assert all(Path(request["image"]).is_file() for request in offered.values())
+
+
 def test_every_example_picture_has_its_licence_beside_it():
     pictures = shipped("examples") / "pictures"
     says = (pictures / "LICENCES.md").read_text(encoding="utf-8")
