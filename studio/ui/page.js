@@ -33,7 +33,12 @@
 
   // Gradio redraws what is inside a region, never the region itself.
   const announce = () => document.querySelectorAll('.spoken .html-container').forEach((e) => e.setAttribute('aria-live', 'polite'))
-  new MutationObserver(announce).observe(document.documentElement, { childList: true, subtree: true })
+  // Gradio's thumbnails have no name; the file's says what is in the picture.
+  const name = () => document.querySelectorAll('[id$="-examples"] button:not([aria-label])').forEach((button) => {
+    const file = button.querySelector('img')?.src.split('/').pop().replace(/\.\w+$/, '')
+    if (file) button.setAttribute('aria-label', `Example: ${decodeURIComponent(file).replaceAll('-', ' ')}`)
+  })
+  new MutationObserver(() => { announce(); name() }).observe(document.documentElement, { childList: true, subtree: true })
 
   window.studioPage = {
     play() {

@@ -67,7 +67,7 @@ def plays(page):
 def test_without_a_photo_of_ones_own_an_example_fills_the_form_and_runs(visit):
     v = visit()
     page = v.page
-    page.click("#image-to-video-examples button:has(img)")
+    page.click("#image-to-video-examples button[aria-label='Example: autumn meadow']")
     page.wait_for_selector("#image-to-video-image img")
     page.wait_for_function("() => document.querySelector('#image-to-video-camera_move input').value == 'Truck right'")
     v.shot("light-example")
