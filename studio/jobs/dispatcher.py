@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from studio import events
+from studio.errors import DeviceLost
 from studio.events import Event, is_last
 from studio.jobs.estimate import Estimate, profile_key
-from studio.jobs.job import Job
+from studio.jobs.job import Job, failed
 from studio.jobs.runners import Runner
 from studio.jobs.store import Journal
 from studio.jobs.task import Task
+from studio.media.write import leftovers
 from studio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -266,14 +268,11 @@ class Dispatcher:
                 self._running = None
                 self._changed.notify_all()
         else:
-            self._end(
-                events.Failed(
-                    job_id=job_id,
-                    error="device-lost",
-                    message="The device process stopped twice while it ran this job.",
-                    remedy="Lower frames or the size; the log of the device process says more.",
-                )
+            lost = DeviceLost(
+                "The device process stopped twice while it ran this job.",
+                "Lower frames or the size; the log of the device process says more.",
             )
+            self._end(failed(job_id, lost))
 
     def _tell(self, event: Event) -> None:
         with self._changed:
@@ -295,7 +294,7 @@ class Dispatcher:
 def sweep(settings: Settings, job_id: str, target: Path) -> None:
     """Removes what a dead process left of a job: its scratch folder and half-written files."""
     shutil.rmtree(settings.scratch / job_id, ignore_errors=True)
-    for part in target.parent.glob(f".{target.stem}.part-*"):
+    for part in leftovers(target):
         part.unlink(missing_ok=True)
 
 

@@ -18,6 +18,7 @@ from studio.context import Context, Preview
 from studio.errors import Cancelled, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
 from studio.jobs.inputs import find_input
+from studio.jobs.job import failed
 from studio.jobs.task import Task
 from studio.jobs.workshop import Workshop
 from studio.media.preview import write_preview
@@ -66,11 +67,6 @@ def execute(
             remedy=f"The log has it under {task.job_id}; running it again is safe.",
         )
     emit(last)
-
-
-def failed(job_id: str, error: StudioError) -> events.Failed:
-    """The event for an error that a user can act on."""
-    return events.Failed(job_id=job_id, error=error.kind, message=error.message, remedy=error.remedy, field=error.field)
 
 
 def _from_os(error: OSError) -> StudioError:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studio.errors import StudioError
 from studio.events import Event, Failed
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
@@ -75,3 +76,8 @@ class Job(BaseModel):
         """What `--json` prints and the API returns."""
         data = self.model_dump(mode="json", exclude={"version", "asked"})
         return {**data, "elapsed_s": self.elapsed_s}
+
+
+def failed(job_id: str, error: StudioError) -> Failed:
+    """The event for an error that a user can act on."""
+    return Failed(job_id=job_id, error=error.kind, message=error.message, remedy=error.remedy, field=error.field)

@@ -21,9 +21,6 @@ from studio.media.recipe import read_recipe, recipe_text
 from studio.media.sniff import shown_name
 from studio.media.webp import MAX_SIDE as MAX_WEBP_SIDE
 
-PART_PATTERN = ".*.part-????????*"
-"""What unfinished files match; after a crash, those that are left may be removed."""
-
 MAX_GIF_FPS = 50
 """Browsers slow a GIF down whose frames last less than 2/100 s."""
 MAX_GIF_PIXELS = 150_000_000
@@ -66,7 +63,7 @@ def write_clip(
     suffix = path.suffix.lower()
     check_format(suffix, frames=len(clip), width=clip.width, height=clip.height, fps=clip.fps)
     text = recipe_text(recipe)
-    part = path.with_name(f".{path.stem[:40]}.part-{secrets.token_hex(4)}{suffix}")
+    part = path.with_name(f"{_part_prefix(path)}{secrets.token_hex(4)}{suffix}")
     try:
         _reserve(path, part)
         _WRITERS[suffix](clip, part, text, on_frame)
@@ -77,6 +74,17 @@ def write_clip(
     finally:
         _remove(part)
     return path
+
+
+def leftovers(path: Path) -> list[Path]:
+    """The unfinished files that writing `path` left behind when its process was killed."""
+    prefix, suffix = _part_prefix(path), path.suffix.lower()
+    folder = path.parent.iterdir() if path.parent.is_dir() else ()
+    return [p for p in folder if p.name.startswith(prefix) and p.suffix == suffix]
+
+
+def _part_prefix(path: Path) -> str:
+    return f".{path.stem[:40]}.part-"
 
 
 def check_format(suffix: str, *, frames: int, width: int, height: int, fps: float) -> None:

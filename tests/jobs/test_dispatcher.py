@@ -1,15 +1,21 @@
 """The dispatcher against a runner that does what the test says: order, retries, cancellation, interruption."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from studio import events
+from studio.errors import Cancelled
 from studio.jobs.dispatcher import Dispatcher
 from studio.jobs.job import Job
 from studio.jobs.store import Journal
+from studio.media.clip import Clip
+from studio.media.recipe import make_recipe
+from studio.media.write import write_clip
 from studio.settings import Settings
 
 
@@ -102,15 +108,26 @@ def test_a_dead_device_process_costs_one_retry_and_then_the_job(journal, dispatc
     assert runner.started[-1] == "b"
 
 
-def test_what_a_dead_process_left_half_written_is_swept(tmp_path, journal, dispatcher):
-    target = tmp_path / "out" / "clip.mp4"
+@pytest.mark.parametrize("stem", ["clip", "clip[1] *", "a name far longer than what fits before the mark of a part"])
+def test_what_a_dead_process_left_half_written_is_swept(tmp_path, journal, dispatcher, stem):
+    target = tmp_path / "out" / f"{stem}.mp4"
     target.parent.mkdir()
     scratch = tmp_path / "scratch" / "a"
     add(journal, dispatcher, "a", target=target)
     dispatcher.runner.wait_for(1)
     scratch.mkdir(parents=True)
     (scratch / "preview.webp").touch()
-    (target.parent / ".clip.part-00ff00ff.mp4").touch()
+    half_written = []
+
+    def give_up(done, total):
+        half_written.extend(target.parent.iterdir())
+        for path in half_written:
+            shutil.copy(path, path.with_name(path.name.replace(".part-", ".part-0")))
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_clip(Clip(np.zeros((2, 16, 16, 3), np.uint8), 7), target, recipe=make_recipe({}, "v"), on_frame=give_up)
+    assert len(list(target.parent.iterdir())) == len(half_written) >= 1
     (target.parent / "keep.mp4").touch()
     dispatcher.runner.on_lost("a")
     assert not scratch.exists()
