@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from accelerate import init_empty_weights
@@ -16,6 +19,8 @@ _CLASSES: dict[str, dict[str, type]] = {
     "vae": {c.__name__: c for c in (AutoencoderKLTemporalDecoder, AutoencoderKL)},
 }
 """Component -> class name -> class; the first is meant where a config names none. No other name is ever looked up."""
+
+_BUILDING = threading.RLock()
 
 
 def build(component: str, config: dict[str, Any]) -> nn.Module:
@@ -35,8 +40,19 @@ def build(component: str, config: dict[str, Any]) -> nn.Module:
 
 def build_empty(component: str, config: dict[str, Any]) -> nn.Module:
     """`build`, with parameters on the meta device: nothing is allocated, nothing initialised."""
-    with init_empty_weights(include_buffers=False):
+    with on_meta():
         return build(component, config)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Modules that are built in the block have their parameters on the meta device; one thread at a time.
+
+    accelerate (1.15) patches torch's own class for that, so that whatever another thread built meanwhile would be
+    empty too, and the patch of the one that ends last would stay.
+    """
+    with _BUILDING, init_empty_weights(include_buffers=False):
+        yield
 
 
 def set_trained_eps(unet: nn.Module) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from studio.engines import svd
+from studio.engines import svd, svd_weights
 from studio.engines.diffusers_folder import tensor_files
 from studio.errors import BadInput, Cancelled, DoesNotFit
 from studio.models.installed import Installed
@@ -28,7 +28,7 @@ def installed(folder, dtype="fp32"):
 
 
 def load(folder, component="vae", dtype="fp32", report=lambda done, total: None):
-    return svd.load(component, installed(folder), "cpu", dtype, report)
+    return svd_weights.load(component, installed(folder), "cpu", dtype, report)
 
 
 @pytest.mark.parametrize("component", svd.COMPONENTS)
@@ -45,7 +45,7 @@ def test_every_tensor_of_the_file_is_in_its_place(whole, component):
 
 def test_the_files_precision_and_the_devices_need_not_agree(whole, tmp_path):
     half = write_tiny_svd(tmp_path / "half", dtype="fp16")
-    up = svd.load("unet", installed(half, "fp16"), "cpu", "fp32", lambda done, total: None)
+    up = svd_weights.load("unet", installed(half, "fp16"), "cpu", "fp32", lambda done, total: None)
     down = load(whole, "unet", dtype="fp16")
     assert {p.dtype for p in up.parameters()} == {torch.float32}
     assert {p.dtype for p in down.parameters()} == {torch.float16}
@@ -94,7 +94,7 @@ def shard(folder):
 def test_a_sharded_file_is_read_through_its_index(folder):
     index, tensors = shard(folder)
     place = Installed("tiny", "diffusers", folder, {"unet": index}, "fp32")
-    state = svd.load("unet", place, "cpu", "fp32", lambda done, total: None).state_dict()
+    state = svd_weights.load("unet", place, "cpu", "fp32", lambda done, total: None).state_dict()
     assert all(torch.equal(state[name], tensors[name]) for name in tensors)
 
 

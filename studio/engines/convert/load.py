@@ -1,4 +1,4 @@
-"""Streams a component from a single-file checkpoint to its place."""
+"""Finds the tensors of one component in a single-file checkpoint, and loads it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,41 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from studio.engines.convert.parts import CLIP_HEAD_DIM, HEAD_DIM, Step, read_part, refuse
-from studio.engines.out_of_memory import must_fit
-from studio.engines.place import DTYPES, Report, put, settle
+from studio.engines.weights.layout import Opened, source_of
+from studio.engines.weights.module_weights import ModuleWeights
+from studio.engines.weights.reading import STORED_DTYPES, begins
 from studio.errors import BadInput
 from studio.models.checkpoint import COMPONENTS, Component, read_checkpoint
+from studio.models.weights import Report
 
 _WINDOW_BYTES = 128 << 20
 """How much of the file is mapped and read before it is let go of: what bounds the memory that reading takes."""
+
+
+def open_component(
+    component: Component, path: Path, *, head_dim: int = HEAD_DIM, clip_head_dim: int = CLIP_HEAD_DIM
+) -> Opened:
+    """The component on the meta device, and where its tensors lie, as parts of what is stored where they are that.
+
+    Args:
+        head_dim: channels of one head of the UNet's attention; not to be seen in the weights.
+        clip_head_dim: the same of CLIP's.
+
+    Raises:
+        BadInput: the file is damaged, of another family, incomplete, or holds more than it should.
+    """
+    checkpoint = read_checkpoint(path)
+    refuse(path, "has the unknown", list(checkpoint.unknown))
+    module, steps = read_part(checkpoint, component, head_dim=head_dim, clip_head_dim=clip_head_dim).plan()
+    begin = begins(path)
+    sources = {
+        target.name: source_of(
+            path, begin[step.name], STORED_DTYPES[step.stored.dtype], step.stored.shape, target.transform
+        )
+        for step in steps
+        for target in step.targets
+    }
+    return Opened(module, sources, f"the {component} in {path.name}")
 
 
 def load_component(
@@ -31,32 +59,17 @@ def load_component(
 ) -> nn.Module:
     """The component with its weights in place, in eval mode, wanting no gradient.
 
-    Built on the meta device; each tensor then goes from the mapped file to `device` and `dtype`. On the CPU a tensor
-    that is in `dtype` already stays mapped, also where it is a part of what is stored (query, key and value of CLIP).
-
     Args:
         dtype: "fp16" or "fp32".
         report: called before the first and after each tensor.
-        head_dim: channels of one head of the UNet's attention; not to be seen in the weights.
-        clip_head_dim: the same of CLIP's.
+        head_dim, clip_head_dim: see `open_component`.
 
     Raises:
-        BadInput: the file is damaged, of another family, incomplete, or holds more than it should.
+        BadInput: see `open_component`.
         DoesNotFit: memory ran out.
     """
-    checkpoint = read_checkpoint(path)
-    refuse(path, "has the unknown", list(checkpoint.unknown))
-    part = read_part(checkpoint, component, head_dim=head_dim, clip_head_dim=clip_head_dim)
-    module, steps = part.plan()
-    total, done = sum(step.stored.stored_bytes for step in steps), 0
-    with must_fit(f"the {component} in {path.name}", "Close what else uses the device, or choose another device."):
-        report(done, total)
-        for step, tensor in read_steps(path, steps):
-            for target in step.targets:
-                put(module, target.name, target.transform(tensor), device, DTYPES[dtype])
-            done += step.stored.stored_bytes
-            report(done, total)
-    return settle(module, device)
+    opened = open_component(component, path, head_dim=head_dim, clip_head_dim=clip_head_dim)
+    return ModuleWeights(opened, device, dtype).place(report)
 
 
 def check(path: Path) -> None:

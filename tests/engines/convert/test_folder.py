@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 
-from studio.engines import svd
+from studio.engines import svd_weights
 from studio.engines.convert.folder import write_folder
 from studio.errors import BadInput, Cancelled, WriteFailed
 from studio.models.checkpoint import COMPONENTS
@@ -32,7 +32,7 @@ def test_the_folder_holds_the_same_weights_and_the_studio_reads_it(converted):
     folder, modules, heard = converted
     place = Installed("x", "diffusers", folder, {c: folder / f for c, f in FILES.items()}, "fp16")
     for component in COMPONENTS:
-        state = svd.load(component, place, "cpu", "fp32", lambda done, total: None).state_dict()
+        state = svd_weights.load(component, place, "cpu", "fp32", lambda done, total: None).state_dict()
         wanted = modules[component].state_dict()
         assert set(state) == set(wanted)
         assert all(torch.equal(state[n], wanted[n]) for n in wanted)

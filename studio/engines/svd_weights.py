@@ -1,0 +1,105 @@
+"""The weights of Stable Video Diffusion: where they are read from, and which parts of the UNet can be streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from studio.engines.convert.load import open_component
+from studio.engines.diffusers_folder import open_folder
+from studio.engines.networks import build, set_trained_eps
+from studio.engines.weights.carrier import Carrier
+from studio.engines.weights.module_weights import ModuleWeights
+from studio.models.costs.svd import UNET_UNITS
+from studio.models.installed import Installed
+from studio.models.weights import Report
+
+
+def open_weights(
+    component: str, installed: Installed, device: str, dtype: str, *, carrier: Carrier | None = None
+) -> ModuleWeights:
+    """The weights of one component, in its files, from a diffusers folder or a single-file checkpoint.
+
+    The UNet's res-block norms get the eps they were trained with, and its blocks can be streamed.
+
+    Args:
+        carrier: how they get to the device; the device's own way by default.
+
+    Raises:
+        BadInput: the files are missing, damaged or of another class.
+    """
+    if installed.layout == "sgm":
+        opened = open_component(component, installed.root)
+    else:
+        opened = open_folder(lambda config: build(component, config), installed.weights[component])
+    if component != "unet":
+        return ModuleWeights(opened, device, dtype, carrier=carrier)
+    set_trained_eps(opened.module)
+    units = list(unet_units(opened.module))
+    return ModuleWeights(
+        opened, device, dtype, units=[u.module for u in units], stay_first=stay_first(units), carrier=carrier
+    )
+
+
+def load(component: str, installed: Installed, device: str, dtype: str, report: Report) -> nn.Module:
+    """One component with its weights on the device, whole.
+
+    Raises:
+        BadInput: the files are missing, damaged or of another class.
+        DoesNotFit: memory ran out.
+    """
+    return open_weights(component, installed, device, dtype).place(report)
+
+
+class Unit(NamedTuple):
+    """A part of the UNet that can be streamed.
+
+    Args:
+        level: how often the picture was halved where it computes.
+    """
+
+    name: str
+    module: nn.Module
+    level: int
+
+
+def unet_units(unet: nn.Module) -> Iterator[Unit]:
+    """Every res block, transformer, down- and upsampler, in order of execution."""
+    deepest = len(unet.down_blocks) - 1
+    for level, block in enumerate(unet.down_blocks):
+        name = f"down_blocks.{level}"
+        yield from _pairs(name, block, level)
+        for i, module in enumerate(block.downsamplers or ()):
+            yield Unit(f"{name}.downsamplers.{i}", module, level + 1)
+    first, *others = unet.mid_block.resnets
+    yield Unit("mid_block.resnets.0", first, deepest)
+    for i, (attention, resnet) in enumerate(zip(unet.mid_block.attentions, others, strict=True)):
+        yield Unit(f"mid_block.attentions.{i}", attention, deepest)
+        yield Unit(f"mid_block.resnets.{i + 1}", resnet, deepest)
+    for up, block in enumerate(unet.up_blocks):
+        name = f"up_blocks.{up}"
+        yield from _pairs(name, block, deepest - up)
+        for i, module in enumerate(block.upsamplers or ()):
+            yield Unit(f"{name}.upsamplers.{i}", module, deepest - up - 1)
+
+
+def stay_first(units: Sequence[Unit]) -> list[int]:
+    """Which units should stay on the device first: those with the least work to hide the copy of a byte.
+
+    Of the published UNet that was counted, and is the order that plans are made with; of another, each level has a
+    quarter of the cells of the one above it, so that the deepest come first.
+    """
+    work = {unit.name: unit.flop_share / unit.share for unit in UNET_UNITS}
+    if [unit.name for unit in units] != list(work):
+        work = {unit.name: 4.0**-unit.level for unit in units}
+    return sorted(range(len(units)), key=lambda i: work[units[i].name])
+
+
+def _pairs(name: str, block: nn.Module, level: int) -> Iterator[Unit]:
+    attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)
+    for i, (resnet, attention) in enumerate(zip(block.resnets, attentions, strict=True)):
+        yield Unit(f"{name}.resnets.{i}", resnet, level)
+        if attention is not None:
+            yield Unit(f"{name}.attentions.{i}", attention, level)

@@ -1,0 +1,114 @@
+"""Variants that take turns leave nothing behind, and building two at a time builds two."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from studio.engines.networks import build_empty
+from tests.tiny import UNET, write_tiny_svd
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_SWAPS = """
+import gc, re, sys
+from pathlib import Path
+import torch
+from studio.engines import svd_weights
+from studio.engines.weights import module_weights
+from studio.engines.weights.carrier import Carrier
+from studio.models.installed import Installed
+from tests.tiny import tiny_weights
+
+torch.set_num_threads(1)
+separate, dtype = sys.argv[1] == "device", sys.argv[2]
+if separate:
+    module_weights.carrier_for = lambda device: Carrier(device, separate=True)
+quiet = lambda done, total: None
+
+def rss():
+    gc.collect()
+    text = Path("/proc/self/status").read_text()
+    return sum(int(re.search(f + r":\\s+(\\d+)", text).group(1)) * 1024 for f in ("RssAnon", "RssShmem"))
+
+def variants():
+    for folder in map(Path, sys.argv[3:]):
+        files = {c: folder / f for c, f in tiny_weights().items()}
+        yield Installed(folder.name, "diffusers", folder, files, "fp32")
+
+places = list(variants())
+kept = [svd_weights.open_weights("unet", place, "cpu", dtype) for place in places]
+before = 0
+for i in range(200):
+    # every tenth time it is opened anew, as after a change of its files.
+    place, weights = places[i % 3], kept[i % 3]
+    if i % 10 == 9:
+        weights = kept[i % 3] = svd_weights.open_weights("unet", place, "cpu", dtype)
+    weights.read(quiet)
+    module = weights.stream(weights.device_bytes // 2, quiet) if i % 5 == 4 else weights.place(quiet)
+    total = sum(float(p.flatten()[0]) for p in module.parameters() if not p.is_meta)
+    del module
+    weights.displace()
+    weights.forget()
+    assert weights.held_bytes == weights.host_bytes == 0
+    if i == 19:
+        before = rss()
+print(before, rss(), weights.device_bytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("where", "dtype"), [("cpu", "fp16"), ("device", "fp32")])
+def test_200_swaps_between_three_variants_leave_memory_as_it_was(tmp_path_factory, where, dtype):
+    folders = variants(tmp_path_factory)
+    done = subprocess.run(
+        [sys.executable, "-c", _SWAPS, where, dtype, *folders], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, size = map(int, done.stdout.split())
+    assert size > 10e6
+    assert abs(after - before) < 0.02 * before
+    # A swap in fifty that kept its weights would be seen.
+    assert 0.02 * before < 200 / 50 * size
+
+
+def variants(tmp_path_factory) -> list[Path]:
+    """Three folders whose UNets are some 20 MB in fp32; written once."""
+    base = tmp_path_factory.getbasetemp() / "swaps"
+    folders = [base / name for name in ("svd", "svd-xt", "another")]
+    if not base.exists():
+        config = dict(UNET)
+        UNET.update(block_out_channels=[64, 128], cross_attention_dim=64)
+        try:
+            for seed, folder in enumerate(folders):
+                write_tiny_svd(folder, seed=seed)
+        finally:
+            UNET.clear()
+            UNET.update(config)
+    return folders
+
+
+def test_threads_that_build_at_the_same_time_build_whole_modules_and_leave_torch_as_it_was():
+    before = nn.Module.register_parameter
+    built, errors = [], []
+
+    def work():
+        try:
+            built.extend(build_empty("unet", UNET) for _ in range(3))
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(built) == 12
+    assert all(p.is_meta for module in built for p in module.parameters())
+    assert nn.Module.register_parameter is before
+    assert not torch.nn.Linear(2, 2).weight.is_meta
