@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
+from studio.models.limits import host_memory
+
 
 @dataclass(frozen=True)
 class Device:
@@ -25,21 +27,72 @@ class Device:
         """True where only one process at a time may work."""
         return self.name != "cpu"
 
-    def free_bytes(self) -> int | None:
-        """Bytes that could be taken now, torch's own cached blocks included; None where nobody can say."""
-        if not self.name.startswith("cuda"):
-            return None
-        import torch
+    def total_bytes(self) -> int | None:
+        """All that it has; of the CPU, what this process may use of the host's memory."""
+        if self.name.startswith("cuda"):
+            import torch
 
-        free, _ = torch.cuda.mem_get_info(self.name)
-        return free + torch.cuda.memory_reserved(self.name) - torch.cuda.memory_allocated(self.name)
+            return torch.cuda.mem_get_info(self.name)[1]
+        if self.name == "mps":
+            import torch
+
+            return torch.mps.recommended_max_memory()
+        return host_memory().total_bytes
+
+    def free_bytes(self) -> int | None:
+        """Bytes that could be taken now, torch's own cached blocks included; of the CPU, what the host has left."""
+        if self.name.startswith("cuda"):
+            import torch
+
+            free, _ = torch.cuda.mem_get_info(self.name)
+            return free + torch.cuda.memory_reserved(self.name) - torch.cuda.memory_allocated(self.name)
+        available = host_memory().available_bytes
+        if self.name == "mps":
+            import torch
+
+            taken = torch.mps.current_allocated_memory()
+            cached = torch.mps.driver_allocated_memory() - taken
+            # It is the host's memory too, so that the host can run out first.
+            return max(min(torch.mps.recommended_max_memory() - taken, available + cached), 0)
+        return available
+
+    def taken_bytes(self) -> int:
+        """What this process's tensors take on it now; 0 on the CPU, where nobody counts."""
+        if self.name.startswith("cuda"):
+            import torch
+
+            return torch.cuda.memory_allocated(self.name)
+        if self.name == "mps":
+            import torch
+
+            return torch.mps.current_allocated_memory()
+        return 0
 
     def empty_cache(self) -> None:
-        """Gives torch's cached blocks back to the device."""
+        """Torch's cached blocks are the device's again."""
         if self.name.startswith("cuda"):
             import torch
 
             torch.cuda.empty_cache()
+        elif self.name == "mps":
+            import torch
+
+            torch.mps.empty_cache()
+
+    def forget_peak(self) -> None:
+        """`peak_bytes` counts from here."""
+        if self.name.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self.name)
+
+    def peak_bytes(self) -> int | None:
+        """Most bytes that this process's tensors took at once since `forget_peak`; None where torch doesn't count."""
+        if not self.name.startswith("cuda"):
+            return None
+        import torch
+
+        return torch.cuda.max_memory_allocated(self.name)
 
 
 def choose_device(wanted: str, precision: str) -> Device:
