@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from studio.errors import BadInput
+
+
+def _amount(text: str | None) -> str | None:
+    """Refuses what `studio.models.limits.parse_bytes` could not read."""
+    if text is not None and not re.fullmatch(r"\s*\d+(\.\d+)?\s*([kmgt]i?)?b\s*", text, re.IGNORECASE):
+        raise PydanticCustomError("bytes", "give a number and a unit, such as 8GB or 7.5GiB")
+    return text
+
+
+Bytes = Annotated[str | None, AfterValidator(_amount)]
+"""An amount of memory in words."""
 
 _package = Path(__file__).resolve().parent
 
@@ -39,9 +52,18 @@ class Settings(BaseModel):
     auth: str | None = Field(default=None, pattern=r"^[^:]+:.+$", repr=False, description="user:password for the page")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda:0")
     precision: Literal["auto", "fp16", "fp32"] = Field(default="auto", description="fp16 on CUDA, fp32 elsewhere")
+    vram: Literal["auto", "high", "normal", "low", "none"] = Field(
+        default="auto",
+        description="high: all weights stay on the device; normal: those of each phase; low: the big ones are "
+        "streamed; none: all of them are; auto: the quickest plan that fits",
+    )
+    vram_budget: Bytes = Field(default=None, description="most device memory to take: 8GB, 7.5GiB")
+    ram_budget: Bytes = Field(default=None, description="most host memory for waiting weights")
     exact_savings: bool = Field(default=True, description="compute what is constant once; the same but for rounding")
     runner: Literal["auto", "process", "inline"] = Field(default="auto", description="where jobs run")
     queue_limit: int = Field(default=100, ge=1, le=10_000, description="jobs that may wait")
+    queue_window: int = Field(default=8, ge=0, le=100, description="of so many waiting jobs one may go first; 0: none")
+    idle_unload_s: float = Field(default=600, ge=0, description="weights are dropped after so long unused; 0: never")
     work_limit: float = Field(default=1e10, gt=0, description="most steps x frames x pixels of one request")
     clip_limit: float = Field(default=6e8, gt=0, description="most frames x pixels of one request")
     cancel_grace_s: float = Field(default=30, gt=0, description="after this the device process is stopped by force")

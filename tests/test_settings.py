@@ -28,6 +28,9 @@ def test_words_of_a_variable_become_values():
         ({"STUDIO_SHARE": "perhaps"}, {}, "STUDIO_SHARE"),
         ({}, {"device": "toaster"}, "--device"),
         ({}, {"port": 0}, "--port"),
+        ({}, {"vram": "some"}, "--vram"),
+        ({}, {"vram_budget": "8"}, "--vram-budget: '8' won't do; give a number and a unit"),
+        ({"STUDIO_RAM_BUDGET": "much"}, {}, "STUDIO_RAM_BUDGET"),
     ],
 )
 def test_a_value_that_will_not_do_is_named_as_it_was_given(environ, given, named):

@@ -6,22 +6,21 @@ else, progress goes to stderr.
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.table import Table
 
 from studio import __version__
-from studio.cli.base import Json, chosen_settings, err, escape, given, open_studio, out, print_json
+from studio.cli.base import VRAM_HELP, Json, chosen_settings, err, escape, given, open_studio, out, print_json
 from studio.cli.models import models_app
+from studio.cli.options import give_signature, option, parameter, preset_parameter, read
+from studio.cli.plan import plan_app
 from studio.cli.progress import show_progress
 from studio.errors import StudioError
 from studio.jobs.job import Job
@@ -37,8 +36,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(plan_app, name="plan")
 
-_RUN_FIELDS = ("home", "models_dir", "comfyui_dir", "device", "precision", "runner")
+_RUN_FIELDS = (
+    "home",
+    "models_dir",
+    "comfyui_dir",
+    "device",
+    "precision",
+    "vram",
+    "vram_budget",
+    "ram_budget",
+    "runner",
+)
 
 
 @app.callback()
@@ -48,6 +58,9 @@ def _settings(
     comfyui_dir: Annotated[Path | None, typer.Option(help="An existing ComfyUI models folder to read from.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda:0.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp16, fp32.")] = None,
+    vram: Annotated[str | None, typer.Option(help=VRAM_HELP)] = None,
+    vram_budget: Annotated[str | None, typer.Option(help="Most device memory to take, such as 8GB or 7.5GiB.")] = None,
+    ram_budget: Annotated[str | None, typer.Option(help="Most host memory for weights that wait there.")] = None,
     runner: Annotated[str | None, typer.Option(help="auto, process, inline: where jobs run.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -56,7 +69,7 @@ def _settings(
         out.print(__version__)
         raise typer.Exit
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
-    values = (home, models_dir, comfyui_dir, device, precision, runner)
+    values = (home, models_dir, comfyui_dir, device, precision, vram, vram_budget, ram_budget, runner)
     given.clear()
     given.update(zip(_RUN_FIELDS, values, strict=True))
 
@@ -98,63 +111,18 @@ def _run_job(studio: Studio, job: Job, *, as_json: bool) -> Job:
 
 def _mode_command(mode: Mode) -> Callable[..., None]:
     def command(output: Path, preset: str | None, as_json: bool, **fields: Any) -> None:
-        wish = {k: _read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
+        wish = {k: read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
         with open_studio() as studio:
             job = studio.submit({"mode": mode.id, "preset": preset, **wish}, output=output)
             _run_job(studio, job, as_json=as_json)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        inspect.Parameter(
-            "output", keyword, annotation=Annotated[Path, typer.Option(help="The file to write, such as clip.mp4.")]
-        )
+        parameter("output", Annotated[Path, typer.Option(help="The file to write, such as clip.mp4.")]),
+        *(option(name, field) for name, field in mode.request.model_fields.items() if name != "mode"),
+        preset_parameter(),
+        parameter("as_json", Json, default=False),
     ]
-    for name, field in mode.request.model_fields.items():
-        if name != "mode":
-            parameters.append(_option(name, field, keyword))
-    preset_help = typer.Option(help="Start from a preset; options given beside it win.")
-    parameters.append(inspect.Parameter("preset", keyword, default=None, annotation=Annotated[str | None, preset_help]))
-    parameters.append(inspect.Parameter("as_json", keyword, default=False, annotation=Json))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = mode.summary
-    return command
-
-
-def _option(name: str, field: FieldInfo, kind: Any) -> inspect.Parameter:
-    plain = _plain_type(field.annotation)
-    shown = list[str] if plain is tuple else str
-    metavar = {int: "INTEGER", float: "NUMBER", str: "TEXT", tuple: "TEXT"}[plain]
-    help_text = field.description or ""
-    if not field.is_required() and field.default not in (None, ()):
-        help_text += f" [default: {field.default}]"
-    if field.is_required():
-        annotation: Any = Annotated[shown, typer.Option(help=help_text, metavar=metavar)]
-        return inspect.Parameter(name, kind, annotation=annotation)
-    annotation = Annotated[shown | None, typer.Option(help=help_text, metavar=metavar)]
-    return inspect.Parameter(name, kind, default=None, annotation=annotation)
-
-
-def _read(field: FieldInfo, text: Any) -> Any:
-    """A number where the field takes one and the text is one; else the text, for the request to refuse in words."""
-    for number in {int: (int,), float: (int, float)}.get(_plain_type(field.annotation), ()):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _plain_type(annotation: Any) -> Any:
-    """int, float, str or tuple: the field's own type, without None and without bounds."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        return _plain_type(next(a for a in get_args(annotation) if a is not type(None)))
-    if origin is Annotated:
-        return _plain_type(get_args(annotation)[0])
-    if origin is Literal:
-        return str
-    return tuple if origin is tuple else annotation
+    return give_signature(command, parameters, mode.summary)
 
 
 for _mode in all_modes().values():

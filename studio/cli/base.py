@@ -16,6 +16,8 @@ from studio.settings import Settings, read_settings
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
+VRAM_HELP = "high, normal, low, none: how much of the weights stays on the device; auto: the quickest plan that fits."
+
 Json = Annotated[bool, typer.Option("--json", help="Print plain data on stdout.")]
 given: dict[str, Any] = {}
 """The options before the command, by the settings' names; None where not given."""
