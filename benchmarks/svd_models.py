@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from studio.context import Context
 from studio.models.spec import read_spec
 from tests import tiny
+from tests.engines.held import Held
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,31 +55,6 @@ FULL: dict[str, dict[str, Any]] = {
 TINY = {"unet": tiny.UNET, "vae": tiny.VAE, "image_encoder": tiny.IMAGE_ENCODER}
 
 
-class Components:
-    """The model manager's seam, with everything on the device already.
-
-    Args:
-        dtype: "fp16" or "fp32".
-    """
-
-    def __init__(self, modules: dict[str, Any], device: str, dtype: str) -> None:
-        self.modules, self.device, self.dtype = modules, device, dtype
-
-    exact_savings = True
-
-    def free_bytes(self) -> None:
-        """Nobody says."""
-
-    def recall(self, component: str, about: Any, make: Any) -> Any:
-        """Always made anew: what is timed is the work."""
-        return make()
-
-    @contextmanager
-    def use(self, *names: str, phase: str) -> Iterator[tuple[Any, ...]]:
-        """The modules of these names."""
-        yield tuple(self.modules[name] for name in names)
-
-
 def build(configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int = 0) -> dict[str, Any]:
     """The three modules in eval mode, straight on the device, with seeded weights that keep the variance.
 
@@ -88,13 +63,13 @@ def build(configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int
     import torch
     from accelerate import init_empty_weights
 
-    from studio.engines import svd
+    from studio.engines import networks, svd
     from studio.engines.place import DTYPES
 
     modules = {}
     for i, name in enumerate(svd.COMPONENTS):
         with init_empty_weights(include_buffers=False):
-            module = svd.build(name, configs[name])
+            module = networks.build(name, configs[name])
         for path, parameter in list(module.named_parameters()):
             owner, _, leaf = path.rpartition(".")
             empty = torch.empty(parameter.shape, device=device, dtype=DTYPES[dtype])
@@ -102,8 +77,19 @@ def build(configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int
         module = module.to(device)
         tiny.keep_variance(module, torch.Generator(device).manual_seed(seed + i))
         modules[name] = module.eval()
-    svd.set_trained_eps(modules["unet"])
+    networks.set_trained_eps(modules["unet"])
     return modules
+
+
+def write_folder(modules: dict[str, Any], configs: dict[str, dict[str, Any]], root: Path, dtype: str) -> None:
+    """`root` holds the modules as a diffusers folder that the catalog's ``hub`` sources describe."""
+    from safetensors.torch import save_file
+
+    for name, module in modules.items():
+        file = root / tiny.tiny_weights(dtype)[name]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (file.parent / "config.json").write_text(json.dumps(configs[name]), encoding="utf-8")
+        save_file({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, file)
 
 
 def make_pipeline(modules: dict[str, Any]) -> Any:
@@ -123,7 +109,7 @@ def make_engine(modules: dict[str, Any], device: str, dtype: str) -> Any:
     from studio.engines import svd
 
     spec = read_spec(_ROOT / "configs" / "models" / "svd-xt.yaml")
-    return svd.Engine(spec, Components(modules, device, dtype))
+    return svd.Engine(spec, Held(spec, modules, device=device, dtype=dtype))
 
 
 def request(**given: Any) -> SimpleNamespace:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from studio import events
 from studio.errors import Cancelled
@@ -32,6 +34,8 @@ class Context:
         find_input: turns the path in a request into a path on disk.
         cancelled: True once the user asked to stop.
         show: writes a preview clip to a file and returns the event for it, or None when it is too soon for another.
+        keep: puts a state where the next process finds it, when it is time to.
+        kept: what was kept last for this very request.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Context:
         find_input: Callable[[str], Path],
         cancelled: Callable[[], bool] = lambda: False,
         show: Callable[[Preview], events.Preview | None] = lambda make: None,
+        keep: Callable[[Mapping[str, np.ndarray]], None] = lambda state: None,
+        kept: Callable[[], Mapping[str, np.ndarray] | None] = lambda: None,
     ) -> None:
         self.job_id = job_id
         self.scratch = scratch
@@ -53,6 +59,8 @@ class Context:
         self._find_input = find_input
         self._cancelled = cancelled
         self._show = show
+        self._keep = keep
+        self._kept = kept
         self._loaded: tuple[str, int] | None = None
 
     def check(self) -> None:
@@ -93,6 +101,17 @@ class Context:
     def notice(self, sentence: str) -> None:
         """Tells the user something although the job goes on."""
         self._emit(events.Notice(job_id=self.job_id, message=sentence))
+
+    def keep(self, state: Mapping[str, np.ndarray]) -> None:
+        """Keeps all that is needed to go on from here, should this process die; call it whenever there is more.
+
+        Not every call writes, and none fails: the job does not depend on it.
+        """
+        self._keep(state)
+
+    def kept(self) -> Mapping[str, np.ndarray] | None:
+        """What a process that died kept of this very job, None in its first."""
+        return self._kept()
 
     def input(self, path: str) -> Path:
         """Where the file that a request names lies."""

@@ -3,11 +3,14 @@
 A family's module has
 
 - ``COMPONENTS``: the names of what it holds on a device (``()`` where it holds nothing);
-- ``load(component, installed, device, dtype, report)``: builds one component from the installed weights,
-  straight to its place, calling ``report(done_bytes, total_bytes)`` often: that is where a load is cancelled;
-- ``Engine(spec, components)``: a class with one method a capability, named by `METHODS`. `components.use(*names,
-  phase=...)` is a context manager that gives those components on the device; `components.device` and
-  `components.dtype` say where and in what ("fp16" or "fp32").
+- ``open_weights(component, installed, device, dtype)``: the component's `studio.models.weights.Weights`, which the
+  manager moves between file, host and device;
+- ``Engine(spec, components)``: a class with one method a capability, named by `METHODS`. ``run =
+  components.start(request, ctx)`` makes the plan, ``run.phase(name, work)`` does a phase by it, again and leaner where
+  memory runs out; in it, `components.use(*names, phase=...)` is a context manager that gives those components on the
+  device. `components.device` and `components.dtype` say where and in what ("fp16" or "fp32").
+
+What a request costs a family that has weights stands in `studio/models/costs/`, in a module of the same name.
 
 The module is imported by name on the first lease, never before.
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-METHODS = {"image-to-video": "animate"}
+METHODS = {"image-to-video": "animate", "text-to-image": "paint", "text-to-video": "film"}
 """Capability -> method of `Engine`."""
 
 

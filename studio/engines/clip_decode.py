@@ -1,4 +1,4 @@
-"""From latents to frames by the way that was chosen, and by a lesser one where memory runs out.
+"""From latents to frames by the way that was chosen.
 
 Shapes: T frames, C channels, H x W pixels.
 """
@@ -13,7 +13,6 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Tempor
 from torch import nn
 
 from studio.engines import svd_decode
-from studio.engines.out_of_memory import is_out_of_memory
 from studio.engines.tiles import in_tiles
 from studio.engines.whole_decode import OnSlice, decode_whole
 from studio.errors import StudioError
@@ -32,53 +31,48 @@ _PARTS = 100
 def decode_clip(vae: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> np.ndarray:
     """uint8 (T, H, W, 3) of scaled latents; reports under ``decode``.
 
-    Runs in the VAE's own precision; what overflows in half precision is done again in fp32. Where memory runs out
-    the next smaller way is taken. Both are told in a notice, and so is a way that is not the exact one. To an image
-    decoder frames are pictures of their own: the whole of them is decoded in chunks, which is exact there.
+    Runs in the VAE's own precision; what overflows in half precision is done again in fp32, which is told in a notice.
+    To an image decoder frames are pictures of their own: the whole of them is decoded in chunks, which is exact there.
 
     Raises:
         StudioError: the numbers are not finite in fp32 either.
-        torch.OutOfMemoryError: not even the last way fits.
+        torch.OutOfMemoryError: this way does not fit; another one may.
     """
     decoder = svd_decode.decoder_of(vae)
-    temporal = isinstance(decoder, TemporalDecoder)
+    if how.way == "chunked" or (how.way == "whole" and not isinstance(decoder, TemporalDecoder)):
+        return svd_decode.decode_frames(vae, latent_TCHW, how.chunk, ctx)
     scaled_TCHW = latent_TCHW / vae.config.scaling_factor
-    if how.says and (temporal or how.way == "tiled"):
-        ctx.notice(how.says)
-    while how.way == "tiled" or (temporal and how.way == "whole"):
-        rgb_TCHW, fits = None, True
-        try:
-            rgb_TCHW = (
-                _tiled(decoder, scaled_TCHW, how, ctx) if how.way == "tiled" else _whole(decoder, scaled_TCHW, how, ctx)
-            )
-        except (RuntimeError, MemoryError) as e:
-            if how.smaller() is None or not is_out_of_memory(e):
-                raise
-            fits = False
-        if not fits:
-            # Only here, where the error and with it the tensors in its trace are gone.
-            svd_decode.free_cache(latent_TCHW.device)
-            how = how.smaller()
-            ctx.notice(how.says or "Memory ran out while decoding; it goes on with less of it, more slowly.")
-        elif bool(torch.isfinite(rgb_TCHW).all()):
-            return svd_decode.to_uint8(rgb_TCHW)
-        elif svd_decode.dtype_of(decoder) == torch.float32:
-            raise StudioError("The decoder gave numbers that are not finite.", "Verify the variant's files.")
-        else:
-            ctx.notice("Decoding overflowed in half precision; it is done again in full precision.")
-            decoder = svd_decode.in_fp32(decoder)
-    return svd_decode.decode_frames(vae, latent_TCHW, how.chunk, ctx)
+    decode = _tiled if how.way == "tiled" else _whole
+    rgb_TCHW = decode(decoder, scaled_TCHW, how, ctx)
+    if not bool(torch.isfinite(rgb_TCHW).all()) and svd_decode.dtype_of(decoder) != torch.float32:
+        del rgb_TCHW
+        ctx.notice("Decoding overflowed in half precision; it is done again in full precision.")
+        rgb_TCHW = decode(svd_decode.in_fp32(decoder), scaled_TCHW, how, ctx)
+    if not bool(torch.isfinite(rgb_TCHW).all()):
+        raise StudioError("The decoder gave numbers that are not finite.", "Verify the variant's files.")
+    return svd_decode.to_uint8(rgb_TCHW)
 
 
 def _whole(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> torch.Tensor:
     ctx.step(0, _PARTS, "decode")
-    return decode_whole(decoder, latent_TCHW, _hundredths(ctx), recompute=how.recompute)
+    return _exactly(decoder, latent_TCHW, how, _hundredths(ctx))
+
+
+def _exactly(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, on_slice: OnSlice) -> torch.Tensor:
+    return decode_whole(
+        decoder,
+        latent_TCHW,
+        on_slice,
+        recompute=how.recompute,
+        keep_on_host=how.keep == "host",
+        slice_pixels=how.slice_pixels,
+    )
 
 
 def _tiled(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> torch.Tensor:
     def decode(tile_TCHW: torch.Tensor) -> torch.Tensor:
         if isinstance(decoder, TemporalDecoder):
-            return decode_whole(decoder, tile_TCHW, lambda done, total: ctx.check(), recompute=how.recompute)
+            return _exactly(decoder, tile_TCHW, how, lambda done, total: ctx.check())
         frames = []
         for picture_1CHW in tile_TCHW.split(1):
             ctx.check()

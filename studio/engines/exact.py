@@ -21,7 +21,7 @@ Source: diffusers 0.42.1, whose modules these are; the counts before and after a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -33,6 +33,7 @@ from torch import nn
 from torch.nn import functional
 
 from studio.engines.sv3d_unet import PerFrameUNet
+from studio.engines.weights.streaming import present
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,23 @@ class Prepared:
     spatial_shares: Mapping[nn.Module, float]
     indicator_BT: torch.Tensor
     """Zeros: diffusers' blocks read the number of frames off its shape."""
+    ff_rows: int | None
+    """Most tokens that a feed-forward takes at a time; None for all."""
+
+    def __getitem__(self, some: slice) -> Prepared:
+        """The same constants for some of the branches only."""
+        indicator_BT = self.indicator_BT[some]
+        rows = len(self.added_RC)
+        added_RC = self.added_RC if rows == 1 else self.added_RC.unflatten(0, (self.branches, -1))[some].flatten(0, 1)
+        blocks = {
+            module: replace(
+                constants,
+                spatial_BC=tuple(bias_BC[some] for bias_BC in constants.spatial_BC),
+                temporal_BC=tuple(bias_BC[some] for bias_BC in constants.temporal_BC),
+            )
+            for module, constants in self.blocks.items()
+        }
+        return replace(self, branches=len(indicator_BT), indicator_BT=indicator_BT, added_RC=added_RC, blocks=blocks)
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,16 @@ def rewrite(unet: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def prepare(unet: nn.Module, context_B1C: torch.Tensor, told: torch.Tensor, frames: int) -> Prepared:
+def prepare(
+    unet: nn.Module, context_B1C: torch.Tensor, told: torch.Tensor, frames: int, *, ff_rows: int | None = None
+) -> Prepared:
     """The constants of a run through a UNet that was rewritten.
 
     Args:
         context_B1C: CLIP's embedding, one token a branch; zeros for the unconditional one.
         told: the added ids, raw, fp32 (B, N), on any device; for a `PerFrameUNet` its vector (B, T, N), embedded.
+        ff_rows: most tokens that a feed-forward takes at a time; what is eight times as wide inside it never exists
+            for all of them at once.
     """
     assert context_B1C.shape[1] == 1, f"{tuple(context_B1C.shape)}: more than one token is no constant"
     branches, dtype = len(context_B1C), context_B1C.dtype
@@ -100,8 +122,9 @@ def prepare(unet: nn.Module, context_B1C: torch.Tensor, told: torch.Tensor, fram
         frames=frames,
         added_RC=unet.add_embedding(told_RN.to(dtype)),
         blocks={m: _block_constants(m, context_B1C[:, 0], frames) for m in unet.modules() if isinstance(m, _Saving)},
-        spatial_shares={m: _spatial_share(m.time_mixer) for m in unet.modules() if isinstance(m, _SavingResBlock)},
+        spatial_shares={m: _res_block_share(m) for m in unet.modules() if isinstance(m, _SavingResBlock)},
         indicator_BT=torch.zeros(branches, frames, dtype=dtype, device=context_B1C.device),
+        ff_rows=ff_rows,
     )
 
 
@@ -134,14 +157,16 @@ def _v(unet: nn.Module, x_BTCHW: torch.Tensor, c_noise: torch.Tensor, prepared: 
         skips.extend(more)
     x = unet.mid_block(hidden_states=x, **given, encoder_hidden_states=prepared)
     for block in unet.up_blocks:
-        count = len(block.resnets)
-        own, skips = tuple(skips[-count:]), skips[:-count]
-        # Where a size was odd on the way down, doubling it would miss the next skip.
-        size = skips[-1].shape[2:] if skips else None
-        x = block(
-            hidden_states=x, res_hidden_states_tuple=own, upsample_size=size, **given, **_context(block, prepared)
-        )
-        del own
+        # Not the block's own forward: it would hold its input and every skip until its end.
+        attentions = block.attentions if getattr(block, "has_cross_attention", False) else [None] * len(block.resnets)
+        for resnet, attention in zip(block.resnets, attentions, strict=True):
+            x = torch.cat([x, skips.pop()], dim=1)
+            x = resnet(x, **given)
+            if attention is not None:
+                (x,) = attention(x, encoder_hidden_states=prepared)
+        for upsampler in block.upsamplers or ():
+            # Where a size was odd on the way down, doubling it would miss the next skip.
+            x = upsampler(x, skips[-1].shape[2:])
     x = unet.conv_out(functional.silu(unet.conv_norm_out(x), inplace=True))
     return x.unflatten(0, x_BTCHW.shape[:2])
 
@@ -170,9 +195,9 @@ class _Saving(TransformerSpatioTemporalModel):
         pairs = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
         for i, (spatial, temporal) in enumerate(pairs):
             x_NSC.add_(_self_attention(spatial, x_NSC, constants.spatial_BC[i]))
-            x_NSC.add_(spatial.ff(spatial.norm3(x_NSC)))
+            _add_feed_forward(spatial.ff, spatial.norm3, x_NSC, prepared.ff_rows)
             x_BTSC = x_NSC.unflatten(0, (prepared.branches, prepared.frames))
-            mixed_BSTC = _through_time(temporal, x_BTSC.transpose(1, 2), constants, i)
+            mixed_BSTC = _through_time(temporal, x_BTSC.transpose(1, 2), constants, i, prepared.ff_rows)
             x_BTSC.lerp_(mixed_BSTC.transpose(1, 2), 1 - constants.spatial_share)
         x_NSC = self.proj_out(x_NSC)
         return (hidden_states + x_NSC.unflatten(1, (height, width)).permute(0, 3, 1, 2),)
@@ -215,15 +240,24 @@ def _temporal_change(block: TemporalResnetBlock, x_BCTHW: torch.Tensor, embeddin
     return block.conv2(functional.silu(block.norm2(h), inplace=True))
 
 
-def _through_time(block: nn.Module, x_BSTC: torch.Tensor, constants: _Blocks, i: int) -> torch.Tensor:
+def _through_time(
+    block: nn.Module, x_BSTC: torch.Tensor, constants: _Blocks, i: int, ff_rows: int | None
+) -> torch.Tensor:
     """(B, S, T, C): the temporal block's own tensor; the frames' embedding is added on the way into it."""
     z_BSTC = torch.empty(x_BSTC.shape, dtype=x_BSTC.dtype, device=x_BSTC.device)
     torch.add(x_BSTC, constants.position_TC, out=z_BSTC)
     z_NTC = z_BSTC.flatten(0, 1)
-    z_NTC.add_(block.ff_in(block.norm_in(z_NTC)))
+    _add_feed_forward(block.ff_in, block.norm_in, z_NTC, ff_rows)
     z_NTC.add_(_self_attention(block, z_NTC, constants.temporal_BC[i]))
-    z_NTC.add_(block.ff(block.norm3(z_NTC)))
+    _add_feed_forward(block.ff, block.norm3, z_NTC, ff_rows)
     return z_BSTC
+
+
+def _add_feed_forward(ff: nn.Module, norm: nn.Module, x_NLC: torch.Tensor, ff_rows: int | None) -> None:
+    """x + ff(norm(x)), in place; every token is treated by itself, so that any part of them may be taken at a time."""
+    x_MC = x_NLC.view(-1, x_NLC.shape[-1])
+    for some_MC in (x_MC,) if ff_rows is None else x_MC.split(ff_rows):
+        some_MC.add_(ff(norm(some_MC)))
 
 
 def _self_attention(block: nn.Module, x_NLC: torch.Tensor, bias_BC: torch.Tensor) -> torch.Tensor:
@@ -247,12 +281,18 @@ def _self_attention(block: nn.Module, x_NLC: torch.Tensor, bias_BC: torch.Tensor
 
 def _block_constants(model: TransformerSpatioTemporalModel, context_BC: torch.Tensor, frames: int) -> _Blocks:
     position = model.time_proj(torch.arange(frames, device=context_BC.device)).to(context_BC.dtype)
-    return _Blocks(
-        spatial_BC=tuple(_bias(block, context_BC) for block in model.transformer_blocks),
-        temporal_BC=tuple(_bias(block, context_BC) for block in model.temporal_transformer_blocks),
-        position_TC=model.time_pos_embed(position),
-        spatial_share=_spatial_share(model.time_mixer),
-    )
+    with present(model):
+        return _Blocks(
+            spatial_BC=tuple(_bias(block, context_BC) for block in model.transformer_blocks),
+            temporal_BC=tuple(_bias(block, context_BC) for block in model.temporal_transformer_blocks),
+            position_TC=model.time_pos_embed(position),
+            spatial_share=_spatial_share(model.time_mixer),
+        )
+
+
+def _res_block_share(block: SpatioTemporalResBlock) -> float:
+    with present(block):
+        return _spatial_share(block.time_mixer)
 
 
 def _bias(block: nn.Module, context_BC: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ picture's first, then the latents', so that a seed means the same on every devic
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,20 +24,17 @@ from studio.diffusion.preview import latent_to_rgb
 from studio.diffusion.samplers import SAMPLERS, seeded_noise
 from studio.engines import exact
 from studio.engines.clip_decode import decode_clip
-from studio.engines.convert.load import load_component
-from studio.engines.diffusers_folder import load_module
-from studio.engines.networks import build, set_trained_eps
-from studio.engines.out_of_memory import must_fit
-from studio.engines.place import Report
 from studio.engines.svd_decode import dtype_of, in_fp32
+from studio.engines.svd_weights import open_weights as open_weights
 from studio.errors import StudioError
 from studio.media.clip import Clip
-from studio.models.decoding import Wished, choose_decode
-from studio.models.installed import Installed
+from studio.models.decoding import Decode, Wished
+from studio.models.sampling import Sample
 from studio.models.spec import VariantSpec
 
 if TYPE_CHECKING:
     from studio.context import Context
+    from studio.models.run import Run
 
 COMPONENTS = ("image_encoder", "unet", "vae")
 
@@ -45,24 +43,7 @@ _CELL = 8
 
 _LATENT_CHANNELS = 4
 
-
-def load(component: str, installed: Installed, device: str, dtype: str, report: Report) -> nn.Module:
-    """One of `COMPONENTS` with its weights on the device, from a diffusers folder or a single-file checkpoint.
-
-    The UNet's res-block norms get the eps they were trained with.
-
-    Raises:
-        BadInput: the files are missing, damaged or of another class.
-        DoesNotFit: memory ran out.
-    """
-    if installed.layout == "sgm":
-        module = load_component(component, installed.root, device, dtype, report)
-    else:
-        weights = installed.weights[component]
-        module = load_module(lambda config: build(component, config), weights, device, dtype, report)
-    if component == "unet":
-        set_trained_eps(module)
-    return module
+_AT_ONCE = Sample()
 
 
 class Wish(Protocol):
@@ -102,18 +83,54 @@ class Wish(Protocol):
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the UNet is told besides the noisy latents; fp32, B = 1, unscaled latent as in training."""
+    """What the UNet is told besides the noisy latents; fp32, B = 1, unscaled latent as in training. On the host."""
 
     embedding_B1C: torch.Tensor
     latent_BCHW: torch.Tensor
     added_ids_BN: torch.Tensor
 
 
+@dataclass
+class Sampling:
+    """A clip's latents on their way from noise: all that is needed to go on after any step. fp32, on the host.
+
+    Every random number that is still to come is a function of the seed and the step.
+    """
+
+    conditions: Conditioning
+    x_BTCHW: torch.Tensor
+    denoised_BTCHW: torch.Tensor
+    """The last step's estimate; before the first one, anything of its shape."""
+    done: int = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The same as arrays by name."""
+        told = self.conditions
+        tensors = {
+            "embedding": told.embedding_B1C,
+            "latent": told.latent_BCHW,
+            "added_ids": told.added_ids_BN,
+            "x": self.x_BTCHW,
+            "denoised": self.denoised_BTCHW,
+        }
+        return {name: t.numpy() for name, t in tensors.items()} | {"done": np.array(self.done)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, np.ndarray] | None) -> Sampling | None:
+        """What `state` was made of, None where that was something else: the painting of a keyframe, say."""
+        if state is None or not {"embedding", "latent", "added_ids"} <= set(state):
+            return None
+        t = {name: torch.from_numpy(array) for name, array in state.items() if name != "done"}
+        conditions = Conditioning(t["embedding"], t["latent"], t["added_ids"])
+        return cls(conditions, t["x"], t["denoised"], int(state["done"]))
+
+
 class Engine:
     """SVD, SVD-XT or SVD-XT 1.1: which one is data in `spec` and in the weights.
 
     Args:
-        components: gives modules on the device by `use(*names, phase=...)`, a context manager of a tuple.
+        components: gives modules on the device by `use(*names, phase=...)`, a context manager of a tuple, and the plan
+            of a request by `start(request, ctx)` (see `studio.models.components`).
     """
 
     def __init__(self, spec: VariantSpec, components: Any) -> None:
@@ -123,37 +140,56 @@ class Engine:
     def animate(self, picture: np.ndarray, request: Wish, ctx: Context) -> Clip:
         """A clip that begins with the picture.
 
+        Where memory runs out the work goes on in a leaner way, after the last step that was finished; where the
+        process died, a new one goes on from what this one kept.
+
         Args:
             picture: uint8 (H, W, 3) of the request's size, which is a multiple of 64.
             request: with no None left in it.
 
         Raises:
             Cancelled: at most one sampling step or one decoded chunk after it was asked for.
-            DoesNotFit: memory ran out.
+            DoesNotFit: memory ran out in the leanest way too.
             StudioError: the model gave numbers that are not finite, in fp32 too.
         """
         assert picture.shape == (request.height, request.width, 3), (picture.shape, request.height, request.width)
-        generator = torch.Generator().manual_seed(request.seed)
-        doing = f"{request.frames} frames of {request.width}x{request.height}"
-        with torch.no_grad(), must_fit(doing, "Lower width and height, or frames."):
-            conditions = self._encode(picture, request, generator, ctx)
-            latent_TCHW = self._sample(conditions, request, generator, ctx)
-            frames = self._decode(latent_TCHW, request, ctx)
+        run = self._components.start(request, ctx)
+        with torch.no_grad():
+            sampling = Sampling.of(ctx.kept()) or self._begin(picture, request, run, ctx)
+            if sampling.done < request.steps:
+                fresh = sampling.done == 0
+                run.phase("sample", lambda way: self._sample(sampling, request, way.choice, ctx), whole=fresh)
+            latent_TCHW = sampling.x_BTCHW[0]
+            frames = run.phase("decode", lambda way: self._decode(latent_TCHW, way.choice, ctx))
         return Clip(frames, request.export_fps)
 
-    def _encode(self, picture: np.ndarray, request: Wish, generator: torch.Generator, ctx: Context) -> Conditioning:
-        """CLIP and the VAE see the same picture, the VAE with noise on it; what they gave for it before is recalled."""
-        device, recall = self._components.device, self._components.recall
+    def _begin(self, picture: np.ndarray, request: Wish, run: Run, ctx: Context) -> Sampling:
+        """Before the first step. CLIP and the VAE see the same picture, the VAE with noise on it; what they gave for it
+        before is recalled, and then nothing needs to be on the device."""
+        generator = torch.Generator().manual_seed(request.seed)
+        recall = self._components.recall
         pixels_BCHW = torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
         noise_BCHW = torch.randn(pixels_BCHW.shape, generator=generator)
         noisy_BCHW = pixels_BCHW + request.noise_augmentation * noise_BCHW
         ctx.step(0, 2, "encode")
-        embedding_BC = recall("image_encoder", _digest(pixels_BCHW), lambda: self._embed(pixels_BCHW))
+        embedding_BC = recall(
+            "image_encoder",
+            _digest(pixels_BCHW),
+            lambda: run.phase("encode", lambda way: self._embed(pixels_BCHW), whole=False),
+        )
         ctx.step(1, 2, "encode")
-        latent_BCHW = recall("vae", _digest(noisy_BCHW), lambda: self._encode_picture(noisy_BCHW))
+        latent_BCHW = recall(
+            "vae",
+            _digest(noisy_BCHW),
+            lambda: run.phase("encode", lambda way: self._encode_picture(noisy_BCHW), whole=False),
+        )
         ctx.step(2, 2, "encode")
         ids = conditioning.added_ids(request.conditioning_fps, request.motion_bucket, request.noise_augmentation)
-        return Conditioning(embedding_BC[:, None].to(device), latent_BCHW.to(device), ids.to(device))
+        conditions = Conditioning(embedding_BC[:, None], latent_BCHW, ids)
+        cells = (request.height // _CELL, request.width // _CELL)
+        noise_BTCHW = torch.randn(1, request.frames, _LATENT_CHANNELS, *cells, generator=generator)
+        x_BTCHW = sigmas.initial_noise(noise_BTCHW, self._schedule(request)[0])
+        return Sampling(conditions, x_BTCHW, denoised_BTCHW=x_BTCHW)
 
     def _embed(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         with self._components.use("image_encoder", phase="encode") as (image_encoder,):
@@ -164,58 +200,55 @@ class Engine:
         with self._components.use("vae", phase="encode") as (vae,):
             return encode_mean(vae, noisy_BCHW.to(self._components.device)).cpu()
 
-    def _sample(
-        self, conditions: Conditioning, request: Wish, generator: torch.Generator, ctx: Context
-    ) -> torch.Tensor:
-        """Scaled latents, fp32 (T, C, h, w)."""
+    def _schedule(self, request: Wish) -> torch.Tensor:
         facts = self._spec.facts
-        schedule = sigmas.karras(
+        return sigmas.karras(
             request.steps, sigma_min=facts["sigma_min"], sigma_max=facts["sigma_max"], rho=facts["rho"]
         )
-        cells = (request.height // _CELL, request.width // _CELL)
-        noise_BTCHW = torch.randn(1, request.frames, _LATENT_CHANNELS, *cells, generator=generator)
-        start_BTCHW = sigmas.initial_noise(noise_BTCHW, schedule[0]).to(self._components.device)
 
-        noise = seeded_noise(request.seed, start_BTCHW)
+    def _sample(self, sampling: Sampling, request: Wish, how: Sample, ctx: Context) -> None:
+        """`sampling` is at its last step: x has become the scaled latents. It is brought up to date after each step."""
+        device = self._components.device
 
         def on_step(done: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
-            # Reading one number also waits for the device, without which progress would run ahead of the work.
+            # Copying to the host also waits for the device, without which progress would run ahead of the work.
+            x, denoised = x.cpu(), denoised.cpu()
             if not bool(torch.isfinite(x).all()):
                 raise StudioError(
                     f"{self._spec.id} gave numbers that are not finite at step {done}.",
                     "Lower guidance, or set precision to fp32.",
                 )
+            sampling.x_BTCHW, sampling.denoised_BTCHW, sampling.done = x, denoised, done
+            ctx.keep(sampling.state())
             ctx.step(done, request.steps, preview=lambda: Clip(latent_to_rgb(denoised[0]), request.export_fps))
 
         with self._components.use("unet", phase="sample") as (unet,):
-            ctx.step(0, request.steps)
+            ctx.step(sampling.done, request.steps)
             network = Network(
                 unet,
-                conditions,
+                sampling.conditions,
                 request.frames,
                 request.guidance_min,
                 request.guidance_max,
                 guider=request.guidance,
+                how=how,
                 exact_savings=self._components.exact_savings,
             )
-            sampler = SAMPLERS[request.sampler]
-            return sampler(lambda x, sigma: denoise_v(network, x, sigma), start_BTCHW, schedule, on_step, noise=noise)[
-                0
-            ]
+            x_BTCHW = sampling.x_BTCHW.to(device)
+            SAMPLERS[request.sampler](
+                lambda x, sigma: denoise_v(network, x, sigma),
+                x_BTCHW,
+                self._schedule(request),
+                on_step,
+                sampling.done,
+                previous=sampling.denoised_BTCHW.to(device),
+                noise=seeded_noise(request.seed, x_BTCHW),
+            )
 
-    def _decode(self, latent_TCHW: torch.Tensor, request: Wish, ctx: Context) -> np.ndarray:
+    def _decode(self, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> np.ndarray:
         """uint8 (T, H, W, 3)."""
         with self._components.use("vae", phase="decode") as (vae,):
-            how = choose_decode(
-                request.decode,
-                frames=request.frames,
-                width=request.width,
-                height=request.height,
-                chunk=request.decode_chunk,
-                value_bytes=dtype_of(vae).itemsize,
-                free_bytes=self._components.free_bytes(),
-            )
-            return decode_clip(vae, latent_TCHW, how, ctx)
+            return decode_clip(vae, latent_TCHW.to(self._components.device), how, ctx)
 
 
 class Network:
@@ -225,7 +258,9 @@ class Network:
     of 1 or less there is no unconditional branch.
 
     Args:
+        conditions: on any device.
         guider: one of `guidance.GUIDERS`.
+        how: which of the ways that differ by rounding alone.
         exact_savings: computes what is constant over the run once (`studio.engines.exact`).
     """
 
@@ -238,10 +273,11 @@ class Network:
         guidance_max: float,
         *,
         guider: str = "linear",
+        how: Sample = _AT_ONCE,
         exact_savings: bool = True,
     ) -> None:
+        assert how.ff_rows is None or exact_savings, "only rewritten feed-forwards take rows at a time"
         self._unet = unet
-        dtype = dtype_of(unet)
         guided = guidance_max > 1
         self._weights_T = guidance.GUIDERS[guider](guidance_min, guidance_max, frames) if guided else None
         context = conditions.embedding_B1C
@@ -252,21 +288,33 @@ class Network:
             context = torch.cat([torch.zeros_like(context), context])
             latent = torch.cat([torch.zeros_like(latent), latent])
             ids = torch.cat([ids, ids])
-        self._latent_BTCHW = latent[:, None].repeat(1, frames, 1, 1, 1).to(dtype)
-        self._told: dict[str, Any] = {"encoder_hidden_states": context.to(dtype), "added_time_ids": ids}
+        first = next(unet.parameters())
+        context, latent = (t.to(first) for t in (context, latent))
+        ids = ids.to(first.device)
         if exact_savings:
             exact.rewrite(unet)
-            self._told = {"encoder_hidden_states": exact.prepare(unet, context.to(dtype), ids, frames)}
+            prepared = exact.prepare(unet, context, ids, frames, ff_rows=how.ff_rows)
+        self._calls: list[tuple[torch.Tensor, dict[str, Any]]] = []
+        for some in [slice(None)] if how.branches_at_once else [slice(i, i + 1) for i in range(len(ids))]:
+            told: dict[str, Any] = {"encoder_hidden_states": context[some], "added_time_ids": ids[some]}
+            if exact_savings:
+                told = {"encoder_hidden_states": prepared[some]}
+            self._calls.append((latent[some, None].expand(-1, frames, -1, -1, -1), told))
 
     def __call__(self, scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         """v, fp32 (1, T, C, h, w)."""
-        x_BTCHW = scaled_BTCHW.to(self._latent_BTCHW.dtype).expand(len(self._latent_BTCHW), -1, -1, -1, -1)
-        x_BTCHW = torch.cat([x_BTCHW, self._latent_BTCHW], dim=2)
-        v_BTCHW = self._unet(x_BTCHW, c_noise, **self._told, return_dict=False)[0].float()
+        v_BTCHW = torch.cat([self._v(latent, told, scaled_BTCHW, c_noise) for latent, told in self._calls])
         if self._weights_T is None:
             return v_BTCHW
         uncond_BTCHW, cond_BTCHW = v_BTCHW.chunk(2)
         return guidance.guided(uncond_BTCHW, cond_BTCHW, self._weights_T)
+
+    def _v(
+        self, latent_BTCHW: torch.Tensor, told: dict[str, Any], scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor
+    ) -> torch.Tensor:
+        x_BTCHW = scaled_BTCHW.to(latent_BTCHW.dtype).expand(len(latent_BTCHW), -1, -1, -1, -1)
+        x_BTCHW = torch.cat([x_BTCHW, latent_BTCHW], dim=2)
+        return self._unet(x_BTCHW, c_noise, **told, return_dict=False)[0].float()
 
 
 def clip_pixels(pixels_BCHW: torch.Tensor) -> torch.Tensor:

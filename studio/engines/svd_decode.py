@@ -6,7 +6,6 @@ Shapes: T frames, C channels, H x W pixels.
 from __future__ import annotations
 
 import copy
-import gc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from torch import nn
 
-from studio.engines.out_of_memory import is_out_of_memory
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
@@ -25,23 +23,17 @@ def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Co
     """uint8 (T, H, W, 3) of scaled latents; reports each chunk under ``decode``.
 
     Runs in the VAE's own precision, since fp32 would take a GPU several times as long; a chunk that overflows in
-    half precision is decoded again in fp32, and so is all that follows. Where memory runs out the chunk is halved
-    and the work goes on from the same frame. Both are told in a notice.
+    half precision is decoded again in fp32, and so is all that follows; a notice tells it.
 
     Raises:
         StudioError: the numbers are not finite in fp32 either.
-        torch.OutOfMemoryError: a single frame does not fit.
+        torch.OutOfMemoryError: a chunk does not fit.
     """
     decoder, scaled_TCHW = decoder_of(vae), latent_TCHW / vae.config.scaling_factor
     total, frames = len(latent_TCHW), []
     ctx.step(0, total, "decode")
     while len(frames) < total:
-        rgb_TCHW = _try_chunk(decoder, scaled_TCHW[len(frames) : len(frames) + chunk])
-        if rgb_TCHW is None:
-            chunk = (chunk + 1) // 2
-            free_cache(latent_TCHW.device)
-            ctx.notice(f"Memory ran out while decoding; it goes on with {chunk} frames at a time.")
-            continue
+        rgb_TCHW = decode_chunk(decoder, scaled_TCHW[len(frames) : len(frames) + chunk])
         if not bool(torch.isfinite(rgb_TCHW).all()):
             if dtype_of(decoder) == torch.float32:
                 raise StudioError("The decoder gave numbers that are not finite.", "Verify the variant's files.")
@@ -87,23 +79,3 @@ def in_fp32(module: nn.Module) -> nn.Module:
 def dtype_of(module: nn.Module) -> torch.dtype:
     """The dtype of the module's weights."""
     return next(module.parameters()).dtype
-
-
-def _try_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor | None:
-    """The decoded chunk, or None where memory ran out and a smaller chunk can be tried.
-
-    The error is let go of here: while it lives, its trace holds the tensors that filled the memory.
-    """
-    try:
-        return decode_chunk(decoder, latent_TCHW)
-    except (RuntimeError, MemoryError) as e:
-        if len(latent_TCHW) == 1 or not is_out_of_memory(e):
-            raise
-        return None
-
-
-def free_cache(device: torch.device) -> None:
-    """Lets go of what nobody refers to, and gives torch's cached blocks back to the device."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

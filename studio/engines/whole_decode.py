@@ -10,6 +10,8 @@ layer's activations are kept:
   time and needs no overlap. Its norms are over all frames and pixels together: their mean and variance are collected
   first (Chan, Golub & LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances").
 - The temporal residual and the blend are one addition in place: out = x + share f(x).
+- The tensors of the whole clip may lie in host memory: slices go to the device and back, computed from the very same
+  numbers in the same layout, so that the result is the same bit for bit.
 
 Shapes: T frames, C channels, H x W pixels of a layer, G groups of a norm.
 Source of the layers and their order: diffusers 0.42.1, `TemporalDecoder`.
@@ -47,14 +49,18 @@ def decode_whole(
     on_slice: OnSlice,
     *,
     recompute: bool = False,
+    keep_on_host: bool = False,
     slice_pixels: int = SLICE_PIXELS,
 ) -> torch.Tensor:
     """Pixels in about [-1, 1], fp32 (T, 3, H, W): what the decoder gives for all frames at once, but for rounding.
 
+    They lie where the clip's tensors do.
+
     Args:
-        latent_TCHW: unscaled, of any float dtype; the work is done in the decoder's.
+        latent_TCHW: unscaled, of any float dtype, on any device; the work is done in the decoder's.
         recompute: runs the first convolution of each temporal block twice instead of keeping what it gave: a quarter
             less memory at 25 frames of 1024x576, for 9 % more work.
+        keep_on_host: the clip's tensors lie in host memory, and no more than a few slices on the device.
         slice_pixels: most pixels at a time; one frame, or one row of all frames, is the least.
     """
     stages = list(_stages(decoder))
@@ -67,14 +73,20 @@ def decode_whole(
         done += 1
         on_slice(done, total)
 
-    x_TCHW = latent_TCHW.to(next(decoder.parameters()).dtype, copy=True)
+    weight = next(decoder.parameters())
+    device = weight.device
+    x_TCHW = latent_TCHW.to("cpu" if keep_on_host else device, weight.dtype, copy=True)
     for stage in stages:
         if isinstance(stage, _PerFrame):
-            x_TCHW = stage.run(x_TCHW, slice_pixels, tick)
+            x_TCHW = stage.run(x_TCHW, device, slice_pixels, tick)
         else:
-            stage.run(x_TCHW, slice_pixels, recompute, tick)
-    rgb_1CTHW = decoder.time_conv_out(x_TCHW.transpose(0, 1)[None])
-    return rgb_1CTHW[0].transpose(0, 1).float().contiguous()
+            stage.run(x_TCHW, device, slice_pixels, recompute, tick)
+    out_TCHW = torch.empty_like(x_TCHW, dtype=torch.float32)
+    for some in _rows(x_TCHW, slice_pixels):
+        rows_1CTHW = x_TCHW[:, :, some].to(device).transpose(0, 1)[None]
+        out_TCHW[:, :, some] = decoder.time_conv_out(rows_1CTHW.contiguous())[0].transpose(0, 1)
+        tick()
+    return out_TCHW
 
 
 @dataclass(frozen=True)
@@ -88,17 +100,19 @@ class _PerFrame:
         """How many times higher and wider the result is."""
         return 2 ** sum(isinstance(layer, Upsample2D) for layer in self.layers)
 
-    def run(self, x_TCHW: torch.Tensor, slice_pixels: int, tick: Callable[[], None]) -> torch.Tensor:
-        """The result; in x's own memory where the shape is the same."""
+    def run(
+        self, x_TCHW: torch.Tensor, device: torch.device, slice_pixels: int, tick: Callable[[], None]
+    ) -> torch.Tensor:
+        """The result, where x is; in x's own memory where the shape is the same."""
         out_TCHW = None
         _, _, height, width = x_TCHW.shape
         for some in _slices(len(x_TCHW), height * width * self.enlarges**2, slice_pixels):
-            h = x_TCHW[some]
+            h = x_TCHW[some].to(device)
             for layer in self.layers:
                 h = layer(h)
             if out_TCHW is None:
                 shape = (len(x_TCHW), *h.shape[1:])
-                out_TCHW = x_TCHW if x_TCHW.shape == shape else torch.empty(shape, dtype=h.dtype, device=h.device)
+                out_TCHW = x_TCHW if x_TCHW.shape == shape else x_TCHW.new_empty(shape)
             out_TCHW[some] = h
             del h
             tick()
@@ -112,29 +126,37 @@ class _ThroughTime:
     block: TemporalResnetBlock
     share: float
 
-    def run(self, x_TCHW: torch.Tensor, slice_pixels: int, recompute: bool, tick: Callable[[], None]) -> None:
+    def run(
+        self,
+        x_TCHW: torch.Tensor,
+        device: torch.device,
+        slice_pixels: int,
+        recompute: bool,
+        tick: Callable[[], None],
+    ) -> None:
         """Adds the block's change to x, in place."""
         block, rows = self.block, _rows(x_TCHW, slice_pixels)
         seen = _Moments(block.norm1)
         for some in rows:
-            seen.add(x_TCHW[:, :, some])
+            seen.add(x_TCHW[:, :, some].to(device))
             tick()
         hidden = _Moments(block.norm2)
-        kept_CTHW = (
-            None if recompute else torch.empty_like(x_TCHW.transpose(0, 1), memory_format=torch.contiguous_format)
-        )
+        kept_CTHW = None if recompute else x_TCHW.new_empty(x_TCHW.transpose(0, 1).shape)
         for some in rows:
-            h_1CTHW = self._first(x_TCHW[:, :, some], seen)
+            h_1CTHW = self._first(x_TCHW[:, :, some].to(device), seen)
             hidden.add(h_1CTHW[0].transpose(0, 1))
             if kept_CTHW is not None:
                 kept_CTHW[:, :, some] = h_1CTHW[0]
             del h_1CTHW
             tick()
         for some in rows:
-            h_1CTHW = self._first(x_TCHW[:, :, some], seen) if kept_CTHW is None else kept_CTHW[None, :, :, some]
+            rows_TCHW = x_TCHW[:, :, some].to(device)
+            h_1CTHW = self._first(rows_TCHW, seen) if kept_CTHW is None else kept_CTHW[None, :, :, some].to(device)
             h_1CTHW = block.conv2(functional.silu(hidden.normalise(h_1CTHW), inplace=True))
-            x_TCHW[:, :, some].add_(h_1CTHW[0].transpose(0, 1), alpha=self.share)
-            del h_1CTHW
+            rows_TCHW.add_(h_1CTHW[0].transpose(0, 1), alpha=self.share)
+            if rows_TCHW.device != x_TCHW.device:
+                x_TCHW[:, :, some] = rows_TCHW
+            del h_1CTHW, rows_TCHW
             tick()
 
     def _first(self, rows_TCHW: torch.Tensor, seen: _Moments) -> torch.Tensor:
@@ -153,7 +175,9 @@ class _Moments:
     def add(self, x_TCHW: torch.Tensor) -> None:
         """Takes these values in."""
         groups = self._norm.num_groups
-        x_TGNHW = x_TCHW.float().unflatten(1, (groups, -1))
+        # Contiguous, so that a part of a tensor and a copy of that part are added up in the same order.
+        x_TCHW = x_TCHW.to(torch.float32, memory_format=torch.contiguous_format)
+        x_TGNHW = x_TCHW.unflatten(1, (groups, -1))
         count = x_TCHW.numel() // groups
         variance_G, mean_G = torch.var_mean(x_TGNHW, dim=(0, 2, 3, 4), correction=0)
         if not self._count:
@@ -246,3 +270,4 @@ def _all_slices(
             yield _slices(count, height * width, slice_pixels)
         else:
             yield from [_slices(height, count * width, slice_pixels)] * 3
+    yield _slices(height, count * width, slice_pixels)

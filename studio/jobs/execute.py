@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
@@ -15,18 +15,21 @@ from typing import Any
 
 from studio import events
 from studio.context import Context, Preview
-from studio.errors import Cancelled, DoesNotFit, StudioError, WriteFailed
+from studio.errors import Cancelled, DeviceLost, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
 from studio.jobs.inputs import find_input
 from studio.jobs.job import failed
+from studio.jobs.resume import Resume
 from studio.jobs.task import Task
 from studio.jobs.workshop import Workshop
 from studio.media.preview import write_preview
 from studio.media.recipe import make_recipe
 from studio.media.sheet import write_poster
+from studio.media.still import write_still
 from studio.media.write import write_clip
 from studio.models.installed import component_hashes
-from studio.modes import Mode, Request, Result, all_modes
+from studio.models.out_of_memory import is_device_lost
+from studio.modes import Request, Result, all_modes
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +44,18 @@ def execute(
     emit: Callable[[events.Event], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs the task to its end; whatever happens, exactly one last event is emitted and nothing partial is left."""
+    """Runs the task to its end; whatever happens, exactly one last event is emitted and nothing partial is left.
+
+    Raises:
+        DeviceLost: the device is beyond the reach of this process. No last event is emitted, and what the job has
+            kept stays: a new process goes on from there.
+    """
     started = time.monotonic()
+    resume = Resume(workshop.settings.home, task)
     try:
         with ExitStack() as cleanup:
             cleanup.callback(shutil.rmtree, workshop.settings.scratch / task.job_id, ignore_errors=True)
-            files = _run(task, workshop, emit, cancelled)
+            files = _run(task, workshop, emit, cancelled, resume)
         last: events.Event = events.Finished(
             job_id=task.job_id, files=tuple(map(str, files)), elapsed_s=round(time.monotonic() - started, 3)
         )
@@ -58,7 +67,9 @@ def execute(
         last = failed(task.job_id, DoesNotFit("The host's memory is not enough.", "Lower frames or the size."))
     except OSError as e:
         last = failed(task.job_id, _from_os(e))
-    except Exception:
+    except Exception as e:
+        if is_device_lost(e):
+            raise DeviceLost("The device stopped working.", "Run it again.") from e
         log.exception("job %s failed", task.job_id)
         last = events.Failed(
             job_id=task.job_id,
@@ -66,6 +77,7 @@ def execute(
             message="Something went wrong inside the studio.",
             remedy=f"The log has it under {task.job_id}; running it again is safe.",
         )
+    resume.forget()
     emit(last)
 
 
@@ -81,7 +93,11 @@ def _from_os(error: OSError) -> StudioError:
 
 
 def _run(
-    task: Task, workshop: Workshop, emit: Callable[[events.Event], None], cancelled: Callable[[], bool]
+    task: Task,
+    workshop: Workshop,
+    emit: Callable[[events.Event], None],
+    cancelled: Callable[[], bool],
+    resume: Resume,
 ) -> list[Path]:
     mode = all_modes()[task.mode]
     request = mode.request.model_validate(task.request)
@@ -95,12 +111,15 @@ def _run(
         find_input=lambda path: find_input(path, workshop.settings.inputs),
         cancelled=cancelled,
         show=_Previews(task.job_id, scratch / "preview.webp"),
+        keep=resume.keep,
+        kept=resume.kept,
     )
     ctx.check()
-    with workshop.hold_device(request.variant, ctx):
+    variants = [getattr(request, role) for role in mode.used_roles(request, workshop.catalog)]
+    with workshop.hold_device(variants, ctx):
         result: Result = mode.run(request, ctx)
     clip = finish(result.clip, request.finish, check=ctx.check)
-    recipe = _recipe(mode, request, result, workshop, ctx)
+    recipe = _recipe(request, variants, result, workshop)
     ctx.writing(0, len(clip))
     _make_folder(task.target.parent)
     files = [write_clip(clip, task.target, recipe=recipe, on_frame=ctx.writing)]
@@ -108,6 +127,9 @@ def _run(
         target = task.target.with_name(f"{task.target.stem}-{name}")
         os.replace(path, target)
         files.append(target)
+    for name, still in result.stills.items():
+        target = task.target.with_name(f"{task.target.stem}-{name}")
+        files.append(write_still(still.pixels, target, recipe={**recipe, "request": dict(still.request)}))
     write_poster(clip, task.poster)
     return files
 
@@ -119,11 +141,14 @@ def _make_folder(folder: Path) -> None:
         raise WriteFailed(f"{folder} is not a folder.", "Choose another output.") from e
 
 
-def _recipe(mode: Mode, request: Request, result: Result, workshop: Workshop, ctx: Context) -> dict[str, Any]:
-    installed = workshop.installed(workshop.catalog.get(request.variant))
+def _recipe(request: Request, variants: Sequence[str], result: Result, workshop: Workshop) -> dict[str, Any]:
     components, facts = {}, dict(result.facts)
-    if installed is not None and installed.weights:
-        components = component_hashes(installed, workshop.settings.home / "hashes.json")
+    for variant in variants:
+        installed = workshop.installed(workshop.catalog.get(variant))
+        if installed is not None and installed.weights:
+            hashes = component_hashes(installed, workshop.settings.home / "hashes.json")
+            components |= hashes if len(variants) == 1 else {f"{variant}/{c}": h for c, h in hashes.items()}
+    if components:
         device = workshop.manager.device
         facts |= {"device": device.name.partition(":")[0], "dtype": device.dtype}
     libraries = _LIBRARIES + (_NETWORK_LIBRARIES if components else ())

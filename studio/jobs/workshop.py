@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from studio.context import Context
 from studio.engines import family_module
 from studio.errors import BadInput
+from studio.jobs.forecast import limits_of
 from studio.models.catalog import Catalog
 from studio.models.installed import Installed, find
 from studio.models.manager import ModelManager
@@ -34,6 +35,8 @@ class Workshop:
             self._look_for_device,
             find=self.installed,
             family=family_module,
+            limits=limits_of(settings),
+            home=settings.home,
             exact_savings=settings.exact_savings,
         )
 
@@ -49,9 +52,9 @@ class Workshop:
         return find(spec, models_dir=self.settings.models, comfyui_dir=self.settings.comfyui_dir, precision=dtype)
 
     @contextmanager
-    def hold_device(self, variant: str, ctx: Context) -> Iterator[None]:
+    def hold_device(self, variants: Sequence[str], ctx: Context) -> Iterator[None]:
         """Two studios on one machine take turns on an accelerator; embedded engines need no turn."""
-        if self.catalog.get(variant).bundled or not self.manager.device.accelerator:
+        if all(self.catalog.get(v).bundled for v in variants) or not self.manager.device.accelerator:
             yield
             return
         self.settings.home.mkdir(parents=True, exist_ok=True)

@@ -1,116 +1,59 @@
 """`ModelManager`: the one holder of weights, under every mode.
 
-It holds components, not pipelines: variants that use the same file share what was loaded from it. A component that
-is in use is pinned; what is idle stays until its room is wanted.
+It holds components, not pipelines: variants whose tensors are equal share them (`studio.models.identity`). What lies
+where is `Residency`'s to decide; which way a request is done is the plan's (`studio.models.plan`); what happens when
+memory runs out is the run's (`studio.models.run`). Here they are put together for one device.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from functools import cached_property
-from types import ModuleType
-from typing import Any, Protocol
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
-from studio.errors import NotInstalled
+from studio.errors import Cancelled, NotInstalled, StudioError
 from studio.models.catalog import Catalog
+from studio.models.components import Components, LoadReport
+from studio.models.costs import phases_of
+from studio.models.eviction import Coming
+from studio.models.holding import Holding
+from studio.models.identity import Identities
 from studio.models.installed import Installed
 from studio.models.kept import Kept
+from studio.models.learned import Learned, device_file
+from studio.models.limits import Limits, host_memory
 from studio.models.memory import Device
+from studio.models.plan import Plan, PlannedPhase, Plans, make_plans
+from studio.models.residency import Residency
+from studio.models.run import Foreseen, Run, Use
 from studio.models.spec import VariantSpec
+from studio.models.weights import Weights
 
 log = logging.getLogger(__name__)
 
 _KEPT_BYTES = 32 * 2**20
 """For encodings of pictures: some 200 of 1024x576."""
 
-
-class LoadReport(Protocol):
-    """Hears how a load goes on; raises to stop it."""
-
-    def __call__(self, component: str, done_bytes: int, total_bytes: int) -> None: ...
-
-
-@dataclass
-class Holding:
-    """One component on the device."""
-
-    component: str
-    variants: set[str]
-    held_bytes: int
-    thing: Any
-    pins: int = 0
-    used: int = field(default=0, compare=False)
-
-
-class Components:
-    """What a lease gives an engine: its components, on the device, phase by phase."""
-
-    def __init__(self, manager: ModelManager, spec: VariantSpec, installed: Installed, report: LoadReport) -> None:
-        self._manager = manager
-        self._spec = spec
-        self._installed = installed
-        self._report = report
-
-    @property
-    def device(self) -> str:
-        """As torch names it."""
-        return self._manager.device.name
-
-    @property
-    def dtype(self) -> str:
-        """What to compute in there: ``fp16`` or ``fp32``."""
-        return self._manager.device.dtype
-
-    @property
-    def exact_savings(self) -> bool:
-        """Whether to compute what is constant once (`studio.engines.exact`)."""
-        return self._manager.exact_savings
-
-    def free_bytes(self) -> int | None:
-        """Bytes that could be taken on the device now; None where nobody can say."""
-        return self._manager.device.free_bytes()
-
-    def recall(self, component: str, about: Hashable, make: Callable[[], Any]) -> Any:
-        """What that component gave before for the same thing, or what `make` gives now.
-
-        Args:
-            about: says what it was given, by content.
-            make: returns something on the host with `nbytes`, which nobody may change afterwards.
-        """
-        if not self._manager.exact_savings:
-            return make()
-        key = (_identity(self._installed, component), self.device, self.dtype, about)
-        return self._manager.encodings.recall(key, make)
-
-    @contextmanager
-    def use(self, *names: str, phase: str) -> Iterator[tuple[Any, ...]]:
-        """The named components, in that order, on the device and pinned until the block ends.
-
-        Args:
-            phase: what they are for (encode, sample, decode, ...).
-        """
-        log.debug("%s needs %s for %s", self._spec.id, ", ".join(names), phase)
-        pinned: list[Holding] = []
-        try:
-            for name in names:
-                pinned.append(self._manager.pin(self._spec, self._installed, name, self._report))
-            yield tuple(h.thing for h in pinned)
-        finally:
-            for holding in pinned:
-                self._manager.unpin(holding)
+_HOST_SHARE = 0.5
+"""Of the host's memory, for weights that wait there; the page cache and everything else need the rest."""
 
 
 class ModelManager:
-    """Loads, shares, pins and drops components on one device.
+    """Plans, loads, shares, pins, streams and drops components on one device.
 
     Args:
         look_for_device: called once, when the device is first wanted; embedded engines never want it.
         find: where a variant's weights are, None where they are not.
         family: a family's module by name (`studio.engines.family_module`).
+        limits: what the user lets it take.
+        home: where what is found out is kept: identities, measured peaks; None keeps nothing.
         exact_savings: False runs the networks as they are published and encodes every picture anew.
     """
 
@@ -121,22 +64,57 @@ class ModelManager:
         *,
         find: Callable[[VariantSpec], Installed | None],
         family: Callable[[str], ModuleType],
+        limits: Limits | None = None,
+        home: Path | None = None,
         exact_savings: bool = True,
     ) -> None:
         self.catalog = catalog
+        self.limits = limits or Limits()
+        self.exact_savings = exact_savings
+        self.encodings = Kept(_KEPT_BYTES)
+        self.identities = Identities(home / "identities.json" if home else None)
+        self.residency = Residency(
+            device_budget=self.room_bytes, host_budget=self._host_budget, empty_cache=lambda: self.device.empty_cache()
+        )
+        self.loading_s = 0.0
         self._look_for_device = look_for_device
         self._find = find
         self._family = family
-        self.exact_savings = exact_savings
-        self.encodings = Kept(_KEPT_BYTES)
-        self._held: dict[tuple[Any, ...], Holding] = {}
-        self._lock = threading.RLock()
-        self._clock = 0
+        self._home = home
+        self._lock = threading.Lock()
+        self._upcoming: tuple[Foreseen, ...] = ()
+        self.last_plan: Plan | None = None
+        self._prefetching: _Prefetching | None = None
 
     @cached_property
     def device(self) -> Device:
         """The one device of this process."""
         return self._look_for_device()
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What was measured on this device."""
+        return Learned(device_file(self._home, self.device) if self._home else None)
+
+    def room_bytes(self) -> int | None:
+        """Most bytes that weights and working memory may take together on the device now; None: nobody can say."""
+        known = [] if self.limits.device_bytes is None else [self.limits.device_bytes]
+        free = self.device.free_bytes()
+        if free is not None:
+            # What is in use is counted again by whoever asks, so that only other programs' share is taken off here.
+            taken = self.device.taken_bytes() if self.device.accelerator else self.residency.held_bytes()
+            known.append(free + taken)
+        return min(known, default=None)
+
+    def _host_budget(self) -> int | None:
+        """Most bytes for weights that wait in host memory; None where the device is the host."""
+        if not self.device.accelerator:
+            return None
+        memory = host_memory()
+        most = int(memory.total_bytes * _HOST_SHARE) if self.limits.host_bytes is None else self.limits.host_bytes
+        return min(most, memory.available_bytes + self.residency.host_held_bytes())
+
+    # --- leases -----------------------------------------------------------------------------------------------
 
     @contextmanager
     def lease(self, variant: str, report: LoadReport) -> Iterator[Any]:
@@ -154,80 +132,231 @@ class ModelManager:
             )
         yield self._family(spec.family).Engine(spec, Components(self, spec, installed, report))
 
-    def pin(self, spec: VariantSpec, installed: Installed, component: str, report: LoadReport) -> Holding:
-        """The component on the device, loaded if it was not, safe from eviction until `unpin`."""
-        key = (_identity(installed, component), self.device.dtype)
-        held_bytes = self._bytes_on_device(installed.component_bytes(component), installed)
-        with self._lock:
-            self._clock += 1
-            holding = self._held.get(key)
-            if holding is None:
-                self._make_room(held_bytes)
-                thing = self._family(spec.family).load(
-                    component,
-                    installed,
-                    self.device.name,
-                    self.device.dtype,
-                    lambda done, total: report(component, done, total),
-                )
-                holding = self._held[key] = Holding(component, set(), held_bytes, thing)
-            holding.variants.add(spec.id)
-            holding.pins += 1
-            holding.used = self._clock
-            return holding
+    def key(self, spec: VariantSpec, installed: Installed, component: str, report: LoadReport) -> Hashable:
+        """What the component is called among all that is held: its content."""
+        return self._key(installed, component, self._opener(spec, installed, component), report)
+
+    def pin(
+        self,
+        spec: VariantSpec,
+        installed: Installed,
+        component: str,
+        report: LoadReport,
+        *,
+        resident_bytes: int | None = None,
+    ) -> Holding:
+        """The component on the device, loaded if it was not, safe from eviction until `unpin`.
+
+        Args:
+            resident_bytes: streams it with that much of it staying on the device; None: all of it.
+        """
+        began = time.monotonic()
+        opener = self._opener(spec, installed, component)
+        try:
+            return self.residency.acquire(
+                self._key(installed, component, opener, report),
+                opener,
+                component=component,
+                variant=spec.id,
+                report=lambda done, total: report(component, done, total),
+                resident_bytes=resident_bytes,
+            )
+        finally:
+            self.loading_s += time.monotonic() - began
 
     def unpin(self, holding: Holding) -> None:
         """Ends one use of the component; it stays until its room is wanted."""
-        with self._lock:
-            holding.pins -= 1
+        self.residency.release(holding)
 
-    def unload(self) -> int:
-        """Drops everything idle; returns the bytes that were freed."""
-        with self._lock:
-            freed = sum(self._drop(key) for key, h in list(self._held.items()) if h.pins == 0)
-        if freed:
-            self.device.empty_cache()
-        return freed
+    def _opener(self, spec: VariantSpec, installed: Installed, component: str) -> Callable[[], Weights]:
+        """Gives the component's weights, opened when they are first asked for."""
+        opened: list[Weights] = []
 
-    def ledger(self) -> list[dict[str, Any]]:
-        """Every component on the device, as plain data."""
-        with self._lock:
-            return [
-                {
-                    "component": h.component,
-                    "variants": sorted(h.variants),
-                    "bytes": h.held_bytes,
-                    "device": self.device.name,
-                    "in_use": h.pins > 0,
-                }
-                for h in self._held.values()
-            ]
+        def open_weights() -> Weights:
+            if not opened:
+                family = self._family(spec.family)
+                opened.append(family.open_weights(component, installed, self.device.name, self.device.dtype))
+            return opened[0]
 
-    def _bytes_on_device(self, file_bytes: int, installed: Installed) -> int:
+        return open_weights
+
+    def _key(self, installed: Installed, component: str, opener: Callable[[], Weights], report: LoadReport) -> Hashable:
+        def digest() -> str:
+            return opener().digest(lambda done, total: report(component, done, total))
+
+        return (component, self.identities.of(installed, component, self.device.dtype, digest))
+
+    # --- plans ------------------------------------------------------------------------------------------------
+
+    def plans(self, spec: VariantSpec, installed: Installed, wish: Any) -> Plans:
+        """The plans for that request on this device as it is now."""
+        return make_plans(
+            spec,
+            wish,
+            facts=self.learned.facts(self.device, held_bytes=self.residency.held_bytes()),
+            limits=self.limits,
+            learned=self.learned,
+            component_bytes={c: self._device_bytes(installed, c) for c in spec.component_bytes},
+            exact_savings=self.exact_savings,
+            held=self._held(installed, spec.component_bytes),
+        )
+
+    def _held(self, installed: Installed, components: Iterable[str]) -> set[str]:
+        """Those of the components that need not be read from a file."""
+        there = {row["key"] for row in self.residency.rows()}
+        return {c for c in components if (c, self.identities.known(installed, c, self.device.dtype)) in there}
+
+    def _device_bytes(self, installed: Installed, component: str) -> int:
+        file_bytes = installed.component_bytes(component)
         if installed.dtype == self.device.dtype:
             return file_bytes
         return file_bytes * 2 if self.device.dtype == "fp32" else file_bytes // 2
 
-    def _make_room(self, wanted_bytes: int) -> None:
-        for key, holding in sorted(self._held.items(), key=lambda item: item[1].used):
-            free = self.device.free_bytes()
-            if free is None or free >= wanted_bytes * 1.1:
+    def started(self, run: Run) -> None:
+        """A run begins; called by the run."""
+        self.last_plan = run.plan
+        self.residency.note(f"planned {run.plan.variant}: {run.plan.residency}", run.plan.says)
+
+    def begin_phase(self, run: Run, planned: PlannedPhase) -> tuple[Hashable, ...]:
+        """Makes the future known, and room where the policy wants it; gives the keys that the phase needs."""
+        now, *later = run.phases_from(planned.phase)
+        with self._lock:
+            upcoming = self._upcoming
+        coming = [*later, *upcoming]
+        sizes = {
+            key: self._device_bytes(installed, component)
+            for phase in coming
+            for key, (_, installed, component) in self._known(phase.uses).items()
+        }
+        self.residency.expect([Coming(tuple(self._known(p.uses)), p.working_bytes) for p in coming], sizes)
+        keys = tuple(self._known(now.uses))
+        if self.limits.policy in ("normal", "low", "none"):
+            self.residency.leave_only(keys)
+        if not later:
+            self._prefetch()
+        return keys
+
+    def _known(self, uses: Sequence[Use]) -> dict[Hashable, Use]:
+        """The uses by key, those whose content was never read left out."""
+        named = {(u[2], self.identities.known(u[1], u[2], self.device.dtype)): u for u in uses}
+        return {key: use for key, use in named.items() if key[1] is not None}
+
+    # --- the queue --------------------------------------------------------------------------------------------
+
+    def expect(self, upcoming: Sequence[Mapping[str, Any]]) -> None:
+        """Says which jobs come after the one that runs, in order.
+
+        Args:
+            upcoming: each with ``variant`` and its complete ``request``.
+        """
+        phases: list[Foreseen] = []
+        for job in upcoming:
+            try:
+                phases.extend(self._foresee(str(job["variant"]), job["request"]))
+            except (StudioError, OSError, AttributeError, TypeError) as e:
+                log.info("a waiting job can't be foreseen: %s", e)
+        with self._lock:
+            self._upcoming = tuple(phases)
+
+    def _foresee(self, variant: str, request: Mapping[str, Any]) -> list[Foreseen]:
+        spec = self.catalog.get(variant)
+        installed = None if spec.bundled else self._find(spec)
+        if installed is None:
+            return []
+        costs = phases_of(
+            spec,
+            SimpleNamespace(**request),
+            value_bytes=2 if self.device.dtype == "fp16" else 4,
+            exact_savings=self.exact_savings,
+        )
+        return [
+            Foreseen(tuple((spec, installed, c) for c in cost.components), cost.ways[0].working_bytes) for cost in costs
+        ]
+
+    def _prefetch(self) -> None:
+        """Brings what the next job needs, beside the last phase of this one."""
+        with self._lock:
+            if not self._upcoming or (self._prefetching is not None and self._prefetching.is_alive()):
                 return
-            if holding.pins == 0:
-                self._drop(key)
-                self.device.empty_cache()
+            first = self._upcoming[0].uses[0][0].id
+            next_job = [use for phase in self._upcoming for use in phase.uses if use[0].id == first]
+            self._prefetching = _Prefetching(self, list({use[2]: use for use in next_job}.values()))
+            self._prefetching.start()
 
-    def _drop(self, key: tuple[Any, ...]) -> int:
-        holding = self._held.pop(key)
-        holding.thing = None
-        log.info("dropped %s of %s", holding.component, ", ".join(sorted(holding.variants)))
-        return holding.held_bytes
+    def prefetch(self, use: Use, report: LoadReport) -> bool:
+        """Brings a component closer without disturbing anything; False where there is no room for it."""
+        spec, installed, component = use
+        opener = self._opener(spec, installed, component)
+        return self.residency.prefetch(
+            self._key(installed, component, opener, report),
+            opener,
+            component=component,
+            variant=spec.id,
+            report=lambda done, total: report(component, done, total),
+        )
+
+    def unload(self) -> int:
+        """Drops everything idle, on the device and in host memory; returns the bytes freed on the device."""
+        with self._lock:
+            prefetching = self._prefetching
+        if prefetching is not None:
+            prefetching.stop()
+        freed = self.residency.drop_idle()
+        if freed:
+            self.device.empty_cache()
+        return freed
+
+    def ledger(self) -> dict[str, Any]:
+        """Every byte by component and tier, the last decisions with their reasons: plain data."""
+        device = None
+        if "device" in self.__dict__:  # an embedded engine never wanted one
+            device = {
+                "name": self.device.name,
+                "title": self.device.title,
+                "dtype": self.device.dtype,
+                "total_bytes": self.device.total_bytes(),
+                "free_bytes": self.device.free_bytes(),
+                "budget_bytes": self.room_bytes(),
+                "policy": self.limits.policy,
+            }
+        return {
+            "device": device,
+            "components": [_row(row) for row in self.residency.rows()],
+            "kept_bytes": self.encodings.held_bytes,
+            "decisions": [asdict(decision) for decision in self.residency.decisions],
+            "moved": asdict(self.residency.moved),
+        }
 
 
-def _identity(installed: Installed, component: str) -> tuple[Any, ...]:
-    """What makes two components the same: their name, and the files that they are read from, as these are now.
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A residency's row with the identity that its key holds."""
+    _, identity = row.pop("key")
+    return {**row, "identity": identity}
 
-    The name counts because all components of a single-file checkpoint are read from the same file.
-    """
-    files = [path.resolve() for path in installed.files(component)]
-    return (component, *((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files))
+
+class _Prefetching(threading.Thread):
+    """Brings the next job's components while this one decodes and writes; whatever goes wrong, the job loads anew."""
+
+    def __init__(self, manager: ModelManager, uses: Sequence[Use]) -> None:
+        super().__init__(name="prefetch", daemon=True)
+        self._manager = manager
+        self._uses = uses
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ends it at its next part, and waits for that."""
+        self._stopped.set()
+        self.join(timeout=30)
+
+    def _report(self, component: str, done_bytes: int, total_bytes: int) -> None:
+        if self._stopped.is_set():
+            raise Cancelled()
+
+    def run(self) -> None:
+        for use in self._uses:
+            try:
+                if self._stopped.is_set() or not self._manager.prefetch(use, self._report):
+                    return
+            except (StudioError, OSError, RuntimeError, MemoryError) as e:
+                log.info("prefetching %s of %s ended: %s", use[2], use[0].id, e)
+                return

@@ -6,7 +6,7 @@ from accelerate import init_empty_weights
 
 from benchmarks import gpu, svd_models
 from benchmarks.__main__ import main
-from studio.engines import svd
+from studio.engines import networks, svd
 from tests.tiny import DIFFUSERS_WARNS
 
 
@@ -33,7 +33,7 @@ def test_the_full_size_is_svd_xts_to_the_last_weight():
     counts = {}
     for name in svd.COMPONENTS:
         with init_empty_weights(include_buffers=False):
-            counts[name] = sum(p.numel() for p in svd.build(name, svd_models.FULL[name]).parameters())
+            counts[name] = sum(p.numel() for p in networks.build(name, svd_models.FULL[name]).parameters())
     assert counts == {"unet": 1_524_623_082, "vae": 97_742_847, "image_encoder": 632_076_800}
 
 

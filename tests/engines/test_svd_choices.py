@@ -10,16 +10,18 @@ import torch
 
 from studio.diffusion.guidance import GUIDERS
 from studio.diffusion.samplers import SAMPLERS
-from studio.engines import svd
+from studio.engines import svd, svd_weights
 from studio.models.catalog import Catalog
 from studio.models.decoding import Wished
 from studio.models.installed import Installed
 from studio.models.manager import ModelManager
 from studio.models.memory import Device
+from studio.models.sampling import Sample
 from studio.models.spec import read_spec
 from studio.modes.image_to_video import ImageToVideo
 from tests.counting import counting
-from tests.engines.test_svd import FRAMES, Components, Watch, latents, wish
+from tests.engines.held import Held
+from tests.engines.test_svd import FRAMES, Watch, latents, wish
 from tests.tiny import tiny_spec_yaml, tiny_weights, write_tiny_svd
 
 
@@ -31,7 +33,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def modules(installed):
-    return {c: svd.load(c, installed, "cpu", "fp32", lambda done, total: None) for c in svd.COMPONENTS}
+    return {c: svd_weights.load(c, installed, "cpu", "fp32", lambda done, total: None) for c in svd.COMPONENTS}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def spec(configs):
 
 @pytest.fixture
 def engine(spec, modules):
-    return svd.Engine(spec, Components(modules))
+    return svd.Engine(spec, Held(spec, modules))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_many_steps_of_any_sampler_without_noise_end_at_the_same_clip(engine, pi
 def test_the_savings_change_nothing_but_rounding_and_can_be_switched_off(spec, modules, picture):
     kept, calls = [], []
     for on in (True, False):
-        engine = svd.Engine(spec, Components(modules, exact_savings=on))
+        engine = svd.Engine(spec, Held(spec, modules, exact_savings=on))
         with counting() as count:
             kept.append(latents(engine, picture, steps=2))
         calls.append(count.attention_calls)
@@ -104,14 +106,30 @@ def test_by_default_the_clip_is_decoded_as_a_whole(engine, picture, way):
     assert np.abs(clip.frames.astype(int) - expected.frames).max() <= 1
 
 
-def test_with_little_memory_auto_decodes_in_the_chunks_that_fit(spec, modules, picture):
-    components = Components(modules)
-    components.free_bytes = lambda: 90_000_000
-    ctx = Watch()
-    clip = svd.Engine(spec, components).animate(picture, wish(), ctx)
-    expected = svd.Engine(spec, Components(modules)).animate(picture, wish(decode="chunked", decode_chunk=2), Watch())
-    assert (clip.frames == expected.frames).all()
-    assert ["2 frames at a time" in n for n in ctx.notices] == [True]
+@pytest.mark.parametrize("guidance_max", [1.0, 2.5])
+@pytest.mark.parametrize("how", [Sample(True, 7), Sample(False), Sample(False, 7)], ids=str)
+def test_every_way_to_sample_gives_the_same_latents_but_for_rounding(spec, modules, picture, how, guidance_max):
+    held, batches = Held(spec, modules), []
+    expected = latents(svd.Engine(spec, held), picture, steps=2, guidance_max=guidance_max)
+    held.choose("sample", how)
+    hook = modules["unet"].register_forward_hook(lambda module, args, output: batches.append(len(args[0])))
+    try:
+        made = latents(svd.Engine(spec, held), picture, steps=2, guidance_max=guidance_max)
+    finally:
+        hook.remove()
+    assert ((made - expected).abs().max() / expected.abs().max()) <= 5e-5
+    assert batches == ([1] * 2 if guidance_max == 1 else [2] * 2 if how.branches_at_once else [1] * 4)
+
+
+def test_without_the_savings_one_branch_at_a_time_is_the_same_too(spec, modules, picture):
+    held = Held(spec, modules, exact_savings=False)
+    expected = latents(svd.Engine(spec, held), picture, steps=2)
+    held.choose("sample", Sample(False))
+    made = latents(svd.Engine(spec, held), picture, steps=2)
+    assert ((made - expected).abs().max() / expected.abs().max()) <= 5e-5
+    held.choose("sample", Sample(True, 7))
+    with pytest.raises(AssertionError, match="rows at a time"):
+        latents(svd.Engine(spec, held), picture, steps=2)
 
 
 @pytest.fixture
@@ -119,15 +137,21 @@ def leased(configs, installed):
     """Runs a request on an engine of a real manager; says which components it used."""
     used = []
 
-    def watched_load(*args):
-        module = svd.load(*args)
-        name = args[0] if args[0] != "vae" else "encoder"
-        part = module.encoder if args[0] == "vae" else module
-        part.register_forward_pre_hook(lambda *_: used.append(name))
-        return module
+    def watched(component, *args):
+        weights = svd_weights.open_weights(component, *args)
+        place = weights.place
+
+        def placed(report):
+            module = place(report)
+            name, part = ("encoder", module.encoder) if component == "vae" else (component, module)
+            part.register_forward_pre_hook(lambda *_: used.append(name))
+            return module
+
+        weights.place = placed
+        return weights
 
     def manager(exact_savings=True):
-        family = SimpleNamespace(load=watched_load, Engine=svd.Engine)
+        family = SimpleNamespace(open_weights=watched, Engine=svd.Engine)
         return ModelManager(
             Catalog(configs),
             lambda: Device("cpu", "CPU", "fp32"),
@@ -174,7 +198,20 @@ def test_what_was_encoded_by_other_weights_is_not_taken(leased, picture, install
     manager = make()
     run(manager, picture)
     path = installed.weights["image_encoder"]
-    stat = path.stat()
+    stat, right = path.stat(), path.read_bytes()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
     _, used = run(manager, picture)
+    assert used == []  # the same bytes
+    try:
+        replace_bytes(path, right[:-4] + bytes([right[-4] ^ 1]) + right[-3:])
+        _, used = run(manager, picture)
+    finally:
+        replace_bytes(path, right)
     assert used == ["image_encoder"]
+
+
+def replace_bytes(path, content):
+    """A new file in the place of the old one, which may still be mapped."""
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -4,11 +4,14 @@ import errno
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
-from studio.errors import DoesNotFit
+from studio.errors import Cancelled, DeviceLost, DoesNotFit
 from studio.events import CancelledEvent, Failed, Finished, Loading, Step, Writing, is_last
 from studio.jobs.execute import execute
+from studio.jobs.resume import resume_file
 from studio.jobs.task import Task
 from studio.jobs.workshop import Workshop
 from studio.models.manager import ModelManager
@@ -63,11 +66,11 @@ def test_a_cancelled_load_leaves_nothing_on_the_device_and_the_next_job_runs(set
     workshop, asked = Workshop(settings), []
     task = task_for(svd_request, settings)
     execute(task, workshop, lambda e: asked.append(1) if isinstance(e, Loading) else None, lambda: bool(asked))
-    assert workshop.manager.ledger() == []
+    assert workshop.manager.ledger()["components"] == []
     heard = []
     execute(task, workshop, heard.append)
     assert isinstance(heard[-1], Finished)
-    assert [row["in_use"] for row in workshop.manager.ledger()] == [False] * 3
+    assert [row["leases"] for row in workshop.manager.ledger()["components"]] == [0] * 3
 
 
 def test_the_second_job_of_a_variant_loads_nothing(settings, svd_request):
@@ -77,14 +80,18 @@ def test_the_second_job_of_a_variant_loads_nothing(settings, svd_request):
     assert not [e for e in heard if isinstance(e, Loading)]
 
 
-def a_workshop_that(raises, settings):
-    """The real workshop with an engine that fails, at the seam by which the manager finds engines."""
+def a_workshop_that(raises, settings, before=lambda ctx: None):
+    """The real workshop with an engine that fails, at the seam by which the manager finds engines.
+
+    `before` is given the job's context first.
+    """
 
     class Engine:
         def __init__(self, spec, components):
             self.spec = spec
 
         def animate(self, picture, request, ctx):
+            before(ctx)
             raise raises
 
     workshop = Workshop(settings)
@@ -134,3 +141,61 @@ def test_a_device_that_is_not_there_fails_the_job_with_what_to_do(settings, svd_
     assert isinstance(heard[-1], Failed)
     assert "mps is not there" in heard[-1].message
     assert "--device" in heard[-1].remedy
+
+
+STATE = {"done": np.array(3)}
+
+
+@pytest.mark.parametrize("raised", [Cancelled(), DoesNotFit("No.", ""), ZeroDivisionError()], ids=repr)
+def test_what_a_job_keeps_is_gone_with_its_last_event(settings, parallax_request, raised):
+    kept = resume_file(settings.home, "job")
+    there = []
+
+    def keep(ctx):
+        ctx.keep(STATE)
+        there.append(kept.exists())
+
+    def emit(event):
+        if is_last(event):
+            there.append(kept.exists())
+
+    execute(task_for(parallax_request, settings), a_workshop_that(raised, settings, keep), emit)
+    assert there == [True, False]
+
+
+def test_a_lost_device_ends_no_job_and_leaves_what_it_kept_for_the_next_process(settings, parallax_request):
+    heard, seen = [], []
+    task = task_for(parallax_request, settings)
+    lost = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(DeviceLost, match="stopped working"):
+        execute(task, a_workshop_that(lost, settings, lambda ctx: ctx.keep(STATE)), heard.append)
+    assert not [e for e in heard if is_last(e)]
+    assert list(settings.scratch.iterdir()) == []
+
+    execute(task, a_workshop_that(Cancelled(), settings, lambda ctx: seen.append(ctx.kept())), heard.append)
+    assert seen == [STATE]
+    assert isinstance(heard[-1], CancelledEvent)
+
+
+def test_a_job_goes_on_where_the_last_process_died_and_makes_the_same_file(settings, svd_request, monkeypatch):
+    """A process that dies runs nothing more: here its events end the thread where it stands."""
+    monkeypatch.setattr("studio.jobs.resume.KEEP_EVERY_S", 0)
+    undisturbed, task = [], task_for(svd_request, settings)
+    execute(task, Workshop(settings), undisturbed.append)
+    expected = task.target.read_bytes()
+    task.target.unlink()
+
+    class Died(BaseException):
+        pass
+
+    def die(event):
+        if isinstance(event, Step) and (event.stage, event.done) == ("sample", 2):
+            raise Died
+
+    with pytest.raises(Died):
+        execute(task, Workshop(settings), die)
+    heard = []
+    execute(task, Workshop(settings), heard.append)
+    assert isinstance(heard[-1], Finished)
+    assert [e.done for e in heard if isinstance(e, Step) and e.stage == "sample"] == [2, 3]
+    assert task.target.read_bytes() == expected
