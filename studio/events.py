@@ -21,7 +21,7 @@ class Queued(_Event):
 
 
 class Started(_Event):
-    """A runner took the job. `attempt` is 1, or 2 after the device process died once."""
+    """A runner took the job. `attempt` is 1, and one more each time after the device process died."""
 
     kind: Literal["started"] = "started"
     attempt: int = 1

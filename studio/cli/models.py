@@ -1,8 +1,9 @@
-"""``python -m studio models``: what is installed, and how to get, add, convert, check and remove weights."""
+"""``python -m studio models``: what is installed, how to get, add, convert, check and remove it; what is in memory."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from studio.cli.base import Json, chosen_settings, err, open_studio, out, print_json
+from studio.cli.base import Json, chosen_settings, err, escape, open_studio, out, print_json
 from studio.errors import BadInput
+from studio.jobs.ledgers import ask_unload, read_ledgers
 from studio.jobs.workshop import open_catalog
 from studio.models.added import choose
 from studio.models.checkpoint import read_checkpoint
@@ -143,3 +145,80 @@ def models_remove(variant: str, as_json: Json = False) -> None:
     with open_studio() as studio:
         status = studio.remove(variant)
     _say_variant(status, as_json, f"{variant} is removed.")
+
+
+# --- what is in memory ----------------------------------------------------------------------------------------
+
+_NOBODY = "No studio that runs here holds weights."
+_SHOWN_DECISIONS = 10
+
+
+@models_app.command("status")
+def models_status(as_json: Json = False) -> None:
+    """What every studio on this home holds in memory: bytes by component and tier, and the last decisions."""
+    ledgers = read_ledgers(chosen_settings().home)
+    if as_json:
+        print_json(ledgers)
+    elif not any(ledger.get("components") for ledger in ledgers):
+        out.print(_NOBODY)
+    if not as_json:
+        for ledger in ledgers:
+            _print_ledger(ledger)
+
+
+def _print_ledger(ledger: dict[str, Any]) -> None:
+    device, components = ledger.get("device"), ledger.get("components", [])
+    if components:
+        title = escape(f"{device['title']}, {device['dtype']}") if device else None
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in ("component", "of", "where", "on the device", "in host memory", "leases", "next use"):
+            table.add_column(column, overflow="fold")
+        for row in components:
+            table.add_row(
+                row["component"],
+                ", ".join(row["variants"]),
+                row["tier"],
+                _size(row["device_bytes"]),
+                _size(row["host_bytes"]),
+                str(row["leases"]) if row["leases"] else "",
+                "" if row["next_use"] is None else f"in {row['next_use']} phases",
+            )
+        out.print(table)
+    if device:
+        room = [f"{_size(device[k])} {word}" for k, word in _ROOM.items() if device[k] is not None]
+        out.print(f"Device: {', '.join(room)}.", soft_wrap=True)
+    health = ledger.get("health")
+    if health:
+        grown = ", ".join(f"{where} {health[f'{where}_drift_bytes'] / 1e6:+.0f} MB" for where in ("host", "device"))
+        out.print(
+            f"Process: {_size(health['rss_bytes'])} of host memory; since its first jobs {grown}.", soft_wrap=True
+        )
+    for told in ledger.get("decisions", [])[-_SHOWN_DECISIONS:]:
+        when = time.strftime("%H:%M:%S", time.localtime(told["at"]))
+        out.print(f"{when} {escape(told['what'])}: {escape(told['why'])}", soft_wrap=True)
+
+
+_ROOM = {"total_bytes": "in all", "free_bytes": "free", "budget_bytes": "for the studio"}
+
+
+def _size(count: int) -> str:
+    if not count:
+        return ""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+@models_app.command("unload")
+def models_unload(as_json: Json = False) -> None:
+    """Has every studio on this home drop the weights that no job uses, on the device and in host memory."""
+    ledgers = ask_unload(chosen_settings().home)
+    if as_json:
+        print_json([{key: ledger[key] for key in ("owner", "freed_bytes")} for ledger in ledgers])
+        return
+    if not ledgers:
+        out.print(_NOBODY)
+    for ledger in ledgers:
+        where = (ledger.get("device") or {}).get("title", "the device")
+        if ledger["freed_bytes"] is None:
+            out.print(f"A job runs on {where}; what is idle then is dropped when it ends.", soft_wrap=True)
+        else:
+            out.print(f"{_size(ledger['freed_bytes']) or 'Nothing'} on {where} was dropped.", soft_wrap=True)

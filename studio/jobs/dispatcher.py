@@ -7,6 +7,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from studio.errors import DeviceLost
 from studio.events import Event, is_last
 from studio.jobs.estimate import Estimate, profile_key
 from studio.jobs.job import Job, failed
+from studio.jobs.ledgers import LedgerFile
+from studio.jobs.order import start_order
+from studio.jobs.resume import Resume, resume_file
 from studio.jobs.runners import Runner
 from studio.jobs.store import Journal
 from studio.jobs.task import Task
@@ -24,6 +29,10 @@ from studio.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 2
+MAX_ATTEMPTS_GETTING_ON = 5
+"""For a job that got further each time than the time before."""
+MOST_EXPECTED = 16
+"""So many waiting jobs the device process is told of."""
 _SUPERSEDED = (events.Loading, events.Step, events.Preview, events.Writing, events.Queued)
 _KEPT_LIVES = 200
 
@@ -39,6 +48,7 @@ class _Live:
         self.estimate: Estimate | None = None
         self.started = 0.0
         self.cancelled = False
+        self.kept_steps = 0
         self.version = 0
 
 
@@ -62,12 +72,16 @@ class Dispatcher:
         self._changed = threading.Condition()
         self._lives: dict[str, _Live] = {}
         self._running: str | None = None
+        self._in_place: str | None = None
+        self._overtaken: dict[str, int] = {}
+        self._queue_changed = False
         self._closing = False
         self._closed = threading.Event()
+        self._ledger_file = LedgerFile(settings.home, owner)
         self.runner = make_runner(self._on_event, self._on_lost)
         self._threads = [
             threading.Thread(target=self._dispatch, name="dispatcher", daemon=True),
-            threading.Thread(target=self._watch_cancels, name="cancels from elsewhere", daemon=True),
+            threading.Thread(target=self._watch_wishes, name="wishes from elsewhere", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -75,8 +89,9 @@ class Dispatcher:
     # --- what the service calls -------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Says that a job was journaled."""
+        """Says that the queue is another one."""
         with self._changed:
+            self._queue_changed = True
             self._changed.notify_all()
 
     def overlay(self, job: Job) -> Job:
@@ -112,7 +127,9 @@ class Dispatcher:
     def cancel(self, job: Job) -> None:
         """Takes a waiting job out of the queue, or asks the running one to stop, by force after the grace time."""
         if self._journal.update(job.id, if_state=("queued",), state="cancelled", ended_at=time.time()):
+            _forget(self._settings, job.id)
             self._tell(events.CancelledEvent(job_id=job.id))
+            self.wake()
             return
         with self._changed:
             if self._running != job.id:
@@ -144,6 +161,7 @@ class Dispatcher:
         self.runner.close()
         for thread in self._threads:
             thread.join(timeout=5)
+        self._ledger_file.close()
         if running is not None:
             self._journal.update(running, if_state=("running",), state="interrupted", ended_at=time.time())
 
@@ -151,36 +169,71 @@ class Dispatcher:
 
     def _dispatch(self) -> None:
         while True:
+            job = None
             with self._changed:
                 while not self._closing:
                     job = self._next() if self._running is None else None
-                    if job is not None:
+                    if job is not None or (self._running is not None and self._queue_changed):
                         break
                     self._changed.wait(timeout=1.0)
                 if self._closing:
                     return
-                self._running = job.id
-            try:
-                self._start(job)
-            except Exception:
-                log.exception("job %s could not be started", job.id)
-                self._end(
-                    events.Failed(
-                        job_id=job.id,
-                        error="unexpected",
-                        message="The job could not be started.",
-                        remedy="See the log.",
-                    )
-                )
+                self._queue_changed = False
+                if job is not None:
+                    self._running = job.id
+            if job is not None:
+                self._try_start(job)
+            self._foretell()
 
-    def _watch_cancels(self) -> None:
+    def _try_start(self, job: Job) -> None:
+        try:
+            self._start(job)
+        except Exception:
+            log.exception("job %s could not be started", job.id)
+            self._end(
+                events.Failed(
+                    job_id=job.id, error="unexpected", message="The job could not be started.", remedy="See the log."
+                )
+            )
+
+    def _foretell(self) -> None:
+        """The device process knows what comes next, so that it can keep or fetch the weights for it."""
+        order = self._order(self._journal.queue(self._owner))
+        upcoming = [{"variant": job.variant, "request": job.request} for job in islice(order, MOST_EXPECTED)]
+        try:
+            self.runner.expect(upcoming)
+        except Exception:
+            log.exception("the device process could not be told of the queue")
+
+    def _watch_wishes(self) -> None:
+        """Hears what other processes want of this one, and shows them what it holds."""
+        unloading = threading.Event()
+
+        def unloaded(freed_bytes: int) -> None:
+            self._ledger_file.unloaded(freed_bytes, self.runner.ledger())
+            unloading.clear()
+
         while not self._closed.wait(timeout=0.5):
             for job in self._journal.cancel_asked(self._owner):
                 self.cancel(job)
+            if self._ledger_file.unload_wanted and not unloading.is_set():
+                unloading.set()
+                self.runner.unload(unloaded)
+            self._ledger_file.keep(self.runner.ledger())
+
+    def _order(self, waiting: list[Job]) -> Iterator[Job]:
+        window = self._settings.queue_window
+        return start_order(waiting, self._in_place, self._overtaken, window=window, now_s=time.time())
 
     def _next(self) -> Job | None:
+        """The job to start now; whom it overtakes is remembered, so that nobody waits for ever."""
         waiting = self._journal.queue(self._owner)
-        return waiting[0] if waiting else None
+        job = next(self._order(waiting), None)
+        if job is not None:
+            place = waiting.index(job)
+            counts = {other.id: self._overtaken.get(other.id, 0) + (i < place) for i, other in enumerate(waiting)}
+            self._overtaken = counts
+        return job
 
     def _start(self, job: Job) -> None:
         attempt = job.attempt + 1
@@ -195,6 +248,7 @@ class Dispatcher:
             live.estimate = Estimate(self._journal.profile(profile_key(job.mode, job.request)))
             live.started = time.monotonic()
             live.progress = live.preview = None
+            self._in_place = job.variant
         self._tell(events.Started(job_id=job.id, attempt=attempt))
         self.runner.run(self.task(job))
 
@@ -235,6 +289,7 @@ class Dispatcher:
             values |= {"state": "failed", "error": event.model_dump_json()}
         else:
             values |= {"state": "interrupted" if closing and not cancelled else "cancelled"}
+        _forget(self._settings, job_id)
         self._journal.update(job_id, **values)
         with self._changed:
             if self._running == job_id:
@@ -253,26 +308,34 @@ class Dispatcher:
     def _on_lost(self, job_id: str) -> None:
         """The device process died while it ran this job."""
         job = self._journal.get(job_id)
-        sweep(self._settings, job_id, self._journal.target(job_id))
+        sweep_work(self._settings, job_id, self._journal.target(job_id))
         with self._changed:
             live = self._lives.setdefault(job_id, _Live())
             cancelled, closing = live.cancelled, self._closing
+        kept_steps = self._kept_steps(job)
+        further = kept_steps > live.kept_steps
         if cancelled or closing:
             self._end(events.CancelledEvent(job_id=job_id))
-        elif job.attempt < MAX_ATTEMPTS:
+        elif job.attempt < MAX_ATTEMPTS or (further and job.attempt < MAX_ATTEMPTS_GETTING_ON):
             self._journal.update(job_id, state="queued")
-            self._tell(
-                events.Notice(job_id=job_id, message="The device process stopped unexpectedly; trying once more.")
-            )
+            then = f"going on from step {kept_steps + 1}" if kept_steps else "trying once more"
+            self._tell(events.Notice(job_id=job_id, message=f"The device process stopped unexpectedly; {then}."))
             with self._changed:
+                live.kept_steps = kept_steps
                 self._running = None
                 self._changed.notify_all()
         else:
+            times = "twice" if job.attempt == 2 else f"{job.attempt} times"
             lost = DeviceLost(
-                "The device process stopped twice while it ran this job.",
+                f"The device process stopped {times} while it ran this job.",
                 "Lower frames or the size; the log of the device process says more.",
             )
             self._end(failed(job_id, lost))
+
+    def _kept_steps(self, job: Job) -> int:
+        """How many steps the job need not do again."""
+        kept = Resume(self._settings.home, self.task(job)).kept() or {}
+        return int(kept["done"].item()) if "done" in kept else 0
 
     def _tell(self, event: Event) -> None:
         with self._changed:
@@ -292,10 +355,22 @@ class Dispatcher:
 
 
 def sweep(settings: Settings, job_id: str, target: Path) -> None:
-    """Removes what a dead process left of a job: its scratch folder and half-written files."""
+    """Removes all that a dead process left of a job that is over."""
+    sweep_work(settings, job_id, target)
+    _forget(settings, job_id)
+
+
+def sweep_work(settings: Settings, job_id: str, target: Path) -> None:
+    """Removes what a dead process left of a job that goes on: its scratch folder and half-written files."""
     shutil.rmtree(settings.scratch / job_id, ignore_errors=True)
     for part in leftovers(target):
         part.unlink(missing_ok=True)
+
+
+def _forget(settings: Settings, job_id: str) -> None:
+    """Removes what an ended job kept in order to go on."""
+    with suppress(OSError):
+        resume_file(settings.home, job_id).unlink(missing_ok=True)
 
 
 def _without_superseded(fresh: list[Event]) -> Iterator[Event]:

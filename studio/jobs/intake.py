@@ -17,7 +17,6 @@ from studio.finish import Shape, expect
 from studio.jobs.inputs import find_input, is_reference, keep_input
 from studio.media.write import check_format
 from studio.models.catalog import Catalog
-from studio.models.spec import VariantSpec
 from studio.modes import Mode, Request, all_modes
 from studio.modes.request import MAX_SEED, bad_field, check_option
 from studio.settings import Settings
@@ -76,8 +75,7 @@ def complete(
         chosen = {k: v for k, v in presets[preset].items() if k != "title"}
         fields = {**chosen, **{k: v for k, v in fields.items() if v is not None}}
     request = _validated(mode, fields)
-    spec = catalog.get(request.variant)
-    filled, notices = _fill(request, mode, spec, catalog)
+    filled, notices = _fill(request, mode, catalog)
     if filled["seed"] is None:
         filled["seed"] = secrets.randbelow(MAX_SEED + 1)
     return _validated(mode, filled), notices
@@ -90,26 +88,36 @@ def _validated(mode: Mode, fields: Mapping[str, Any]) -> Request:
         raise bad_field(e, mode.request) from e
 
 
-def _fill(request: Request, mode: Mode, spec: VariantSpec, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
-    values, notices = request.model_dump(), []
-    options = spec.options_for(mode.id)
-    for field, option in options.items():
-        if values[field] is None:
-            values[field] = option.default
-        check_option(field, values[field], option, spec.id)
-        if option.trained is not None and values[field] not in option.trained:
-            best = ", ".join(map(str, option.trained))
-            notices.append(f"{field}: {spec.id} was trained at {best}; {values[field]} may look worse.")
-    for field in variant_fields(mode, catalog) - set(options):
+def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
+    """The request's values with the chosen variants' defaults, held to their bounds; what no variant uses is None."""
+    values, notices, heard = request.model_dump(), [], set()
+    used = mode.used_roles(request, catalog)
+    for role, capabilities in mode.roles.items():
+        if role not in used:
+            values[role] = values[role] if role == "variant" else None
+            continue
+        spec = catalog.get(values[role], field=role)
+        options = spec.options_for(*capabilities, field=role)
+        heard |= set(options)
+        for field, option in options.items():
+            if values[field] is None:
+                values[field] = option.default
+            check_option(field, values[field], option, spec.id)
+            if option.trained is not None and values[field] not in option.trained:
+                best = ", ".join(map(str, option.trained))
+                notices.append(f"{field}: {spec.id} was trained at {best}; {values[field]} may look worse.")
+    chosen = " and ".join(dict.fromkeys(values[role] for role in used))
+    for field in sorted(variant_fields(mode, catalog) - heard):
         if values[field] is not None:
-            notices.append(f"{field}: {spec.id} does not use it; ignored.")
+            notices.append(f"{field}: {chosen} does not use it; ignored.")
             values[field] = None
     return values, notices
 
 
 def variant_fields(mode: Mode, catalog: Catalog) -> set[str]:
     """The fields of the mode's request that belong to variants: each listens to its own few."""
-    return {field for spec in catalog.able(mode.id) for field in spec.options_for(mode.id)}
+    able = ((spec, capabilities) for capabilities in mode.roles.values() for spec in catalog.able(*capabilities))
+    return {field for spec, capabilities in able for field in spec.options_for(*capabilities)}
 
 
 def check_size(request: Request, settings: Settings) -> None:

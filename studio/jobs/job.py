@@ -23,7 +23,8 @@ class Job(BaseModel):
         request: complete, as it is run: nothing is left to a default.
         asked: as it was given, before presets and defaults.
         request_hash: sha256 over the request with its files' contents; equal hashes make equal clips.
-        position: in the queue, 1 is next; 0 where it does not wait.
+        position: in the queue, in the order of submission, 1 is the first; 0 where it does not wait. A job of the
+            variant that is in place may start before others (`studio.jobs.order`).
         files: whole and named; the first is the clip. Empty until done.
         poster: a small picture of the clip, or None.
         progress: the newest Loading, Step or Writing event of a running job.

@@ -20,21 +20,24 @@ class Owner:
 
     def alive(self, owner: str) -> bool:
         """True while the process of that owner lives."""
-        if owner == self.id:
-            return True
-        path = self._folder / f"{owner}.lock"
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        path.unlink(missing_ok=True)
-        return False
+        return owner == self.id or is_alive(self._folder, owner)
 
     def close(self) -> None:
         """Lets go; from now on this owner counts as gone."""
         self._lock.release()
         (self._folder / f"{self.id}.lock").unlink(missing_ok=True)
+
+
+def is_alive(folder: Path, owner: str) -> bool:
+    """True while the process of that owner lives; what a dead one left in the folder is removed."""
+    path = folder / f"{owner}.lock"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    path.unlink(missing_ok=True)
+    return False

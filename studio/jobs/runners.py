@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -20,7 +23,13 @@ from studio.settings import Settings
 
 log = logging.getLogger(__name__)
 
+RECYCLED = 75
+"""The device process's exit code where it ends in order to be started anew: what it was given last was not begun."""
+LOST = 70
+"""Its exit code where the device is lost to it."""
+
 _ROOT = Path(studio.__file__).resolve().parent.parent
+_MOST_DECISIONS = 100
 
 
 class Runner(Protocol):
@@ -35,11 +44,14 @@ class Runner(Protocol):
     def kill(self) -> None:
         """Stops the running task by force, where that is possible."""
 
-    def unload(self) -> None:
-        """Drops idle weights."""
+    def expect(self, upcoming: Sequence[dict[str, Any]]) -> None:
+        """Says what comes after the running task, in order: each with ``variant`` and ``request``."""
 
-    def ledger(self) -> list[dict[str, Any]]:
-        """The components on the device, as of the last task."""
+    def unload(self, then: Callable[[int], None] = lambda freed_bytes: None) -> None:
+        """Drops idle weights, once the running task is over where it has to wait; `then` hears the bytes freed."""
+
+    def ledger(self) -> dict[str, Any]:
+        """What is held, as of a moment ago (`ModelManager.ledger`), and ``health``; empty while nothing is."""
 
     def close(self) -> None:
         """Stops everything; a running task is cancelled."""
@@ -62,26 +74,42 @@ class InlineRunner:
     ) -> None:
         from studio.jobs import inline
 
+        self._inline = inline
         self._settings = settings
         self._on_event = on_event
         self._work = wrap(inline.work) if wrap else inline.work
         self._flags = settings.scratch
-        self._ledger: list[dict[str, Any]] = []
+        self._ledger: dict[str, Any] = {}
         self._thread: threading.Thread | None = None
+        self._idle: threading.Timer | None = None
 
     def run(self, task: Task) -> None:
+        self._rest()
         self._flag(task.job_id).unlink(missing_ok=True)
-        self._thread = threading.Thread(target=self._run, args=(task,), name=f"job {task.job_id}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(task,), name=f"job {task.job_id}", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: `close` waits for it from another thread
 
     def _run(self, task: Task) -> None:
         for line in self._work(self._settings.model_dump_json(), task.model_dump_json()):
             message = json.loads(line)
             if "ledger" in message:
                 self._ledger = message["ledger"]
-            else:
-                self._on_event(event_from_dict(message["event"]))
+                continue
+            event = event_from_dict(message["event"])
+            if is_last(event):
+                self._rest(self._settings.idle_unload_s)
+            self._on_event(event)
         self._flag(task.job_id).unlink(missing_ok=True)
+
+    def _rest(self, after_s: float = 0) -> None:
+        """Unloads after so many seconds in which no task is started; 0: never."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if after_s:
+            self._idle = threading.Timer(after_s, self.unload)
+            self._idle.daemon = True
+            self._idle.start()
 
     def _flag(self, job_id: str):
         return self._flags / f"{job_id}.cancel"
@@ -93,25 +121,46 @@ class InlineRunner:
     def kill(self) -> None:
         log.warning("an inline job can't be stopped by force; it ends at its next step")
 
-    def unload(self) -> None:
-        from studio.jobs import inline
+    def expect(self, upcoming: Sequence[dict[str, Any]]) -> None:
+        self._inline.expect(upcoming)
 
-        inline.unload()
-        self._ledger = []
+    def unload(self, then: Callable[[int], None] = lambda freed_bytes: None) -> None:
+        freed_bytes, self._ledger = self._inline.unload()
+        then(freed_bytes)
 
-    def ledger(self) -> list[dict[str, Any]]:
+    def ledger(self) -> dict[str, Any]:
         return self._ledger
 
     def close(self) -> None:
+        self._rest()
         if self._thread is not None:
             self._thread.join(timeout=self._settings.cancel_grace_s)
+
+
+@dataclass
+class _Child:
+    """A device process, and what it was given and has not answered."""
+
+    process: subprocess.Popen[bytes]
+    task: Task | None = None
+    cancelled: bool = False
+    unloading: deque[Callable[[int], None]] = field(default_factory=deque)
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            log.warning("the device process is gone")
 
 
 class ProcessRunner:
     """Runs tasks in one child process that owns the device and every torch module on it.
 
-    The child is started on the first task and again after it died. Messages are JSON lines on its pipes; when this
-    process dies, by whatever cause, the child reads the end of its input and ends too.
+    The child is started on the first task and again after it ended. Messages are JSON lines on its pipes; when this
+    process dies, by whatever cause, the child reads the end of its input and ends too. A child that ends with
+    `RECYCLED` is no loss: the next one is given what it has not begun.
 
     Args:
         on_event: takes each event, on the reader's thread.
@@ -123,21 +172,24 @@ class ProcessRunner:
         self._on_event = on_event
         self._on_lost = on_lost
         self._lock = threading.RLock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._running: str | None = None
-        self._ledger: list[dict[str, Any]] = []
+        self._child: _Child | None = None
+        self._upcoming: Sequence[dict[str, Any]] = ()
+        self._ledger: dict[str, Any] = {}
+        self._decisions: deque[dict[str, Any]] = deque(maxlen=_MOST_DECISIONS)
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
         """The child's process id, None while there is none."""
-        return self._child.pid if self._child is not None else None
+        child = self._child
+        return child.process.pid if child is not None else None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> _Child:
         logs = self._settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with open(logs / "worker.log", "ab") as log_file:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "studio.jobs.worker"],
+            process = subprocess.Popen(
+                self._command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -145,81 +197,115 @@ class ProcessRunner:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
                 start_new_session=True,
             )
-        self._child = child
-        self._send({"do": "start", "settings": self._settings.model_dump(mode="json")})
+        child = _Child(process)
+        child.send({"do": "start", "settings": self._settings.model_dump(mode="json")})
+        child.send({"do": "expect", "upcoming": list(self._upcoming)})
         threading.Thread(target=self._listen, args=(child,), name="device process", daemon=True).start()
         return child
 
-    def _send(self, message: dict[str, Any]) -> None:
-        child = self._child
-        if child is None or child.stdin is None:
-            return
-        try:
-            child.stdin.write(json.dumps(message).encode() + b"\n")
-            child.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            log.warning("the device process is gone")
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "studio.jobs.worker"]
 
-    def _listen(self, child: subprocess.Popen[bytes]) -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
+    def _listen(self, child: _Child) -> None:
+        assert child.process.stdout is not None
+        for line in child.process.stdout:
             try:
                 message = json.loads(line)
             except ValueError:
                 break  # cut off in the middle of a line: it died
-            if "ledger" in message:
-                self._ledger = message["ledger"]
-                continue
+            self._hear(child, message)
+        code = child.process.wait()
+        child.process.stdout.close()
+        with self._lock:
+            _close_quietly(child.process.stdin)
+            if self._child is child:
+                self._child = None
+                self._ledger = {}
+            task, child.task = child.task, None
+            again = task is not None and code == RECYCLED and not self._closed
+            if task is not None and again:
+                self.run(task)
+                if child.cancelled:
+                    self.cancel(task.job_id)
+        for then in child.unloading:
+            then(0)  # all that it held is free, and nobody counted it
+        if task is not None and not again:
+            log.warning("the device process ended with %s while it ran %s", code, task.job_id)
+            self._on_lost(task.job_id)
+
+    def _hear(self, child: _Child, message: dict[str, Any]) -> None:
+        if "ledger" in message:
+            self._ledger = message["ledger"]
+        elif "decision" in message:
+            self._decisions.append(message["decision"])
+        elif "unloaded" in message:
+            child.unloading.popleft()(message["unloaded"])
+        else:
             event = event_from_dict(message["event"])
             with self._lock:
                 if is_last(event):
-                    self._running = None
+                    child.task, child.cancelled = None, False
             self._on_event(event)
-        child.wait()
-        child.stdout.close()
-        with self._lock:
-            _close_quietly(child.stdin)
-            lost, self._running = self._running, None
-            if self._child is child:
-                self._child = None
-                self._ledger = []
-        if lost is not None:
-            log.warning("the device process ended with %s while it ran %s", child.returncode, lost)
-            self._on_lost(lost)
 
     def run(self, task: Task) -> None:
         with self._lock:
-            if self._child is None or self._child.poll() is not None:
-                self._start()
-            self._running = task.job_id
-            self._send({"do": "run", "task": task.model_dump(mode="json")})
+            if self._child is None or self._child.process.poll() is not None:
+                self._child = self._start()
+            self._child.task = task
+            self._child.send({"do": "run", "task": task.model_dump(mode="json")})
 
     def cancel(self, job_id: str) -> None:
-        self._send({"do": "cancel", "job_id": job_id})
+        with self._lock:
+            if self._child is not None:
+                self._child.cancelled = self._child.task is not None and self._child.task.job_id == job_id
+                self._child.send({"do": "cancel", "job_id": job_id})
 
     def kill(self) -> None:
         child = self._child
         if child is not None:
-            child.kill()
+            child.process.kill()
 
-    def unload(self) -> None:
-        self._send({"do": "unload"})
+    def expect(self, upcoming: Sequence[dict[str, Any]]) -> None:
+        with self._lock:
+            self._upcoming = upcoming
+            if self._child is not None:
+                self._child.send({"do": "expect", "upcoming": list(upcoming)})
 
-    def ledger(self) -> list[dict[str, Any]]:
-        return self._ledger
+    def unload(self, then: Callable[[int], None] = lambda freed_bytes: None) -> None:
+        with self._lock:
+            child = self._child
+            if child is not None:
+                child.unloading.append(then)
+                child.send({"do": "unload"})
+        if child is None:
+            then(0)
+
+    def ledger(self) -> dict[str, Any]:
+        ledger = self._ledger
+        if not self._decisions:
+            return ledger
+        decisions = sorted([*self._decisions, *ledger.get("decisions", ())], key=lambda decision: decision["at"])
+        return {**ledger, "decisions": decisions[-_MOST_DECISIONS:]}
 
     def close(self) -> None:
-        child = self._child
+        with self._lock:
+            self._closed = True
+            child = self._child
         if child is None:
             return
-        self._send({"do": "stop"})
+        child.send({"do": "stop"})
         try:
-            child.wait(timeout=5)
+            child.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            child.process.kill()
+            child.process.wait()
         with self._lock:
-            _close_quietly(child.stdin)
+            _close_quietly(child.process.stdin)
+
+
+def decision(what: str, why: str) -> dict[str, Any]:
+    """A decision as ledgers have it, made now."""
+    return {"at": time.time(), "what": what, "why": why}
 
 
 def _close_quietly(stream: IO[bytes] | None) -> None:

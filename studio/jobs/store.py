@@ -132,7 +132,7 @@ class Journal:
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def queue(self, owner: str | None = None) -> list[Job]:
-        """The waiting jobs, next first; only that owner's where one is given."""
+        """The waiting jobs in the order of submission; only that owner's where one is given."""
         where, values = "state = 'queued'", ()
         if owner is not None:
             where, values = "state = 'queued' AND owner = ?", (owner,)
@@ -145,7 +145,7 @@ class Journal:
             return self._db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
 
     def position(self, job_id: str, created_at: float) -> int:
-        """The job's place among those that wait, 1 for the next."""
+        """The job's place among those that wait, 1 for the first; they need not start in this order."""
         with self._lock:
             found = self._db.execute(
                 "SELECT count(*) FROM jobs WHERE state = 'queued' AND (created_at, id) <= (?, ?)", (created_at, job_id)

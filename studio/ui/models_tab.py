@@ -1,4 +1,4 @@
-"""`ModelsTab`: which variants there are, which can run, where their weights lie; and fetching and removing them."""
+"""`ModelsTab`: which variants there are, where their weights lie, what is in memory; and fetching and removing them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import Cancelled, StudioError
+from studio.jobs.ledgers import ask_unload, read_ledgers
 from studio.service import Studio, VariantStatus
-from studio.ui import say
+from studio.ui import ledger, say
 from studio.ui.mode_form import how_to_install
 from studio.ui.mode_tab import PRIVATE
 
@@ -52,15 +53,19 @@ class ModelsTab:
                     self.pull = gr.Button("Install", variant="primary", elem_id="models-pull", size="md", min_width=110)
                     self.stop = gr.Button("Stop", interactive=False, elem_id="models-stop", size="md", min_width=110)
                     self.remove = gr.Button("Remove", elem_id="models-remove", size="md", min_width=110)
-                    self.unload = gr.Button("Unload from the device", elem_id="models-unload", size="md", min_width=190)
                 with gr.Row(visible=False, elem_classes=["actions"]) as self.sure:
                     self.really = gr.Button("Remove the files", variant="stop", elem_id="models-really")
                     self.keep = gr.Button("Keep them", elem_id="models-keep")
         self.says = gr.HTML("", elem_id="models-says")
+        gr.HTML('<h3 class="group">In memory</h3>')
+        self.ledger = gr.HTML("", elem_id="models-ledger")
+        with gr.Row(elem_classes=["actions"]):
+            self.refresh = gr.Button("Refresh", elem_id="models-refresh", size="md", min_width=110)
+            self.unload = gr.Button("Unload what is idle", elem_id="models-unload", size="md", min_width=190)
 
     def wire(self, tab: gr.Tab) -> None:
         """Connects the events; the list is read anew whenever the tab is opened."""
-        shown = [self.list, self.choice, self.pull, self.remove, self.stop, self.sure, self.says]
+        shown = [self.list, self.choice, self.pull, self.remove, self.stop, self.sure, self.says, self.ledger]
         opened = tab.select(self._open, [self.choice], shown, **PRIVATE)
         opened.then(self._follow, [self.choice], shown, trigger_mode="multiple", **PRIVATE)
         picked = self.choice.input(self._open, [self.choice], shown, **PRIVATE)
@@ -71,6 +76,7 @@ class ModelsTab:
         self.remove.click(lambda: gr.update(visible=True), None, [self.sure], **PRIVATE)
         self.keep.click(lambda: gr.update(visible=False), None, [self.sure], **PRIVATE)
         self.really.click(self._remove, [self.choice], shown, **PRIVATE)
+        self.refresh.click(self._open, [self.choice], shown, **PRIVATE)
         self.unload.click(self._unload, [self.choice], shown, **PRIVATE)
 
     def _open(self, choice: str | None, says: str = "") -> dict[Any, Any]:
@@ -89,6 +95,7 @@ class ModelsTab:
             self.stop: gr.update(interactive=busy),
             self.sure: gr.update(visible=False),
             self.says: says,
+            self.ledger: ledger.ledgers(read_ledgers(self.studio.settings.home)),
         }
 
     def _busy(self, variant: str | None) -> _Pull | None:
@@ -143,8 +150,12 @@ class ModelsTab:
         return self._open(variant, say.message("Removed.", tone="good"))
 
     def _unload(self, variant: str | None) -> dict[Any, Any]:
-        self.studio.unload()
-        return self._open(variant, say.message("What no job uses was dropped from the device.", tone="good"))
+        asked = ask_unload(self.studio.settings.home, within_s=5)
+        freed = sum(told["freed_bytes"] or 0 for told in asked)
+        says = f"{say.size(freed)} are free again." if freed else "Nothing idle was in memory."
+        if any(told["freed_bytes"] is None for told in asked):
+            says = "A job runs; what is idle then is dropped when it ends."
+        return self._open(variant, say.message(says, tone="good"))
 
 
 def progress(pull: _Pull) -> str:

@@ -1,4 +1,4 @@
-"""`models add`, `convert` and `verify`, run as a person runs them."""
+"""`models add`, `convert`, `verify`, `status` and `unload`, run as a person runs them."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from studio.jobs.ledgers import LedgerFile
+from studio.jobs.owner import Owner
 from tests.engines.convert.oracles import SHIPPED
 from tests.sgm import write_tiny_sgm
 
@@ -67,3 +69,43 @@ def test_what_is_no_checkpoint_gets_one_sentence(run, tmp_path, command):
     assert "the studio never unpickles" in run(command, path, *more, code=2).stderr
     assert "is not there" in run(command, tmp_path / "none", *more, code=2).stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_where_no_studio_runs_status_and_unload_say_so(run):
+    for command in ("status", "unload"):
+        assert "No studio that runs here holds weights." in run(command).stdout
+        assert json.loads(run(command, "--json").stdout) == []
+
+
+def test_status_shows_components_tiers_decisions_and_the_process(run, tmp_path):
+    owner = Owner(tmp_path / "home" / "owners")
+    row = {"variants": ["svd-xt"], "device_bytes": 3_050_000_000, "host_bytes": 0, "tier": "stream", "leases": 1}
+    ledger = {
+        "device": {
+            "title": "A [GPU]",
+            "dtype": "fp16",
+            "total_bytes": 24_000_000_000,
+            "free_bytes": 4_000_000_000,
+            "budget_bytes": None,
+        },
+        "components": [{**row, "component": "unet", "next_use": 2}],
+        "health": {"rss_bytes": 2_000_000_000, "host_drift_bytes": 7_000_000, "device_drift_bytes": 0},
+        "decisions": [{"at": 0.0, "what": "placed unet", "why": "from its file"}],
+    }
+    LedgerFile(tmp_path / "home", owner.id).keep(ledger)
+    shown = run("status").stdout
+    for part in (
+        "A [GPU], fp16",
+        "unet",
+        "svd-xt",
+        "stream",
+        "3.05 GB",
+        "in 2 phases",
+        "24.00 GB in all, 4.00 GB free",
+    ):
+        assert part in shown
+    assert "2.00 GB of host memory; since its first jobs host +7 MB, device +0 MB." in shown
+    assert "placed unet: from its file" in shown
+    (told,) = json.loads(run("status", "--json").stdout)
+    assert {k: told[k] for k in ledger} == ledger
+    owner.close()

@@ -10,13 +10,17 @@ import pytest
 
 from studio import events
 from studio.errors import Cancelled
-from studio.jobs.dispatcher import Dispatcher
+from studio.jobs.dispatcher import MAX_ATTEMPTS_GETTING_ON, Dispatcher
 from studio.jobs.job import Job
+from studio.jobs.ledgers import ask_unload, read_ledgers
+from studio.jobs.owner import Owner
+from studio.jobs.resume import Resume, resume_file
 from studio.jobs.store import Journal
 from studio.media.clip import Clip
 from studio.media.recipe import make_recipe
 from studio.media.write import write_clip
 from studio.settings import Settings
+from tests.until import until
 
 
 class Script:
@@ -24,7 +28,7 @@ class Script:
 
     def __init__(self, on_event, on_lost):
         self.on_event, self.on_lost = on_event, on_lost
-        self.started, self.cancelled, self.kills = [], [], 0
+        self.started, self.cancelled, self.kills, self.expected = [], [], 0, []
         self.closed = False
         self._changed = threading.Condition()
 
@@ -43,11 +47,16 @@ class Script:
     def kill(self):
         self.kills += 1
 
-    def unload(self):
-        self.started.clear()
+    def expect(self, upcoming):
+        with self._changed:
+            self.expected.append([job["variant"] for job in upcoming])
+            self._changed.notify_all()
+
+    def unload(self, then=lambda freed_bytes: None):
+        then(5)
 
     def ledger(self):
-        return []
+        return {"components": []}
 
     def close(self):
         self.closed = True
@@ -64,18 +73,21 @@ def journal(tmp_path):
 
 
 @pytest.fixture
-def dispatcher(tmp_path, journal):
-    settings = Settings(home=tmp_path, cancel_grace_s=0.2)
+def settings(tmp_path):
+    return Settings(home=tmp_path, cancel_grace_s=0.2)
+
+
+@pytest.fixture
+def dispatcher(settings, journal):
     dispatcher = Dispatcher(settings, journal, "me", Script)
     yield dispatcher
     dispatcher.close()
 
 
-def add(journal, dispatcher, *ids, target=None):
+def add(journal, dispatcher, *ids, target=None, variants=()):
     for i, job_id in enumerate(ids):
-        job = Job(
-            id=job_id, mode="m", state="queued", request={"variant": "v"}, request_hash="h", created_at=time.time() + i
-        )
+        request = {"variant": variants[i] if variants else "v"}
+        job = Job(id=job_id, mode="m", state="queued", request=request, request_hash="h", created_at=time.time() + i)
         journal.add(job, target=target or Path(f"{job_id}.mp4"), owner="me", session="")
     dispatcher.wake()
 
@@ -91,6 +103,69 @@ def test_jobs_run_one_at_a_time_in_order(journal, dispatcher):
     assert journal.get("a").state == "done"
     assert journal.get("a").files == ("a.mp4",)
     assert journal.get("b").state == "running"
+
+
+def keep_steps(settings, dispatcher, job, done):
+    """Leaves what the job's process would have kept after so many steps."""
+    Resume(settings.home, dispatcher.task(job), every_s=0).keep({"done": np.array(done), "x": np.zeros(3)})
+
+
+def test_a_job_of_the_variant_in_place_goes_first_and_the_device_process_is_told_what_follows(journal, dispatcher):
+    runner = dispatcher.runner
+    add(journal, dispatcher, "a", "b", "c", "d", variants=("v", "w", "v", "w"))
+    for done in ("a", "c", "b"):
+        runner.wait_for(1)
+        until(lambda done=done: runner.started[-1] == done)
+        runner.finish(done)
+    until(lambda: runner.started == ["a", "c", "b", "d"])
+    until(lambda: runner.expected[-1] == [])
+    assert ["v", "w", "w"] in runner.expected
+    assert runner.expected.index(["v", "w", "w"]) < runner.expected.index(["w"])
+
+
+def test_the_device_process_hears_of_a_queue_that_changes_while_a_job_runs(journal, dispatcher):
+    add(journal, dispatcher, "a")
+    dispatcher.runner.wait_for(1)
+    add(journal, dispatcher, "b", variants=("w",))
+    until(lambda: dispatcher.runner.expected[-1] == ["w"])
+    dispatcher.cancel(journal.get("b"))
+    until(lambda: dispatcher.runner.expected[-1] == [])
+
+
+def test_what_was_sampled_is_kept_over_a_retry_and_getting_on_earns_more_of_them(
+    tmp_path, journal, dispatcher, settings
+):
+    add(journal, dispatcher, "a")
+    runner = dispatcher.runner
+    for attempt in range(1, MAX_ATTEMPTS_GETTING_ON + 1):
+        runner.wait_for(attempt)
+        keep_steps(settings, dispatcher, journal.get("a"), done=attempt * 3)
+        runner.on_lost("a")
+        until(lambda attempt=attempt: journal.get("a").attempt == min(attempt + 1, MAX_ATTEMPTS_GETTING_ON))
+        assert resume_file(tmp_path, "a").exists() == (attempt < MAX_ATTEMPTS_GETTING_ON)
+    lost = journal.get("a")
+    assert (lost.state, lost.error.error) == ("failed", "device-lost")
+    assert "stopped 5 times" in lost.error.message
+    assert "The device process stopped unexpectedly; going on from step 4." in lost.notices
+
+
+def test_a_job_that_does_not_get_further_is_retried_once(journal, dispatcher, settings):
+    add(journal, dispatcher, "a")
+    for attempt in (1, 2):
+        dispatcher.runner.wait_for(attempt)
+        keep_steps(settings, dispatcher, journal.get("a"), done=3)
+        dispatcher.runner.on_lost("a")
+    assert journal.get("a").state == "failed"
+
+
+def test_others_read_the_ledger_and_have_what_is_idle_dropped(tmp_path, journal):
+    owner = Owner(tmp_path / "owners")
+    dispatcher = Dispatcher(Settings(home=tmp_path), journal, owner.id, Script)
+    until(lambda: [x["components"] for x in read_ledgers(tmp_path)] == [[]])
+    assert [x["freed_bytes"] for x in ask_unload(tmp_path)] == [5]
+    dispatcher.close()
+    assert read_ledgers(tmp_path) == []
+    owner.close()
 
 
 def test_a_dead_device_process_costs_one_retry_and_then_the_job(journal, dispatcher):

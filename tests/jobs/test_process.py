@@ -1,5 +1,6 @@
 """The device process: its death costs one retry, the studio's death costs nothing that waited."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,9 +13,15 @@ from pathlib import Path
 import pytest
 
 from studio.events import Notice, Started, Step
+from studio.jobs.health import SETTLING_JOBS
+from studio.jobs.ledgers import read_ledgers
+from studio.jobs.resume import resume_file
+from studio.jobs.runners import ProcessRunner
 from studio.service import Studio
 from studio.settings import Settings
+from tests.until import until
 
+ROOT = Path(__file__).resolve().parents[2]
 LONG = {"frames": 120, "width": 512, "height": 512}
 
 
@@ -23,11 +30,17 @@ def settings(tmp_path):
     return Settings(home=tmp_path / "home", device="cpu", runner="process")
 
 
-def worker_pids(parent: int) -> list[int]:
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Tiny networks on several threads mostly wait for each other; the device processes inherit this."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def worker_pids(parent: int, module: str = "studio.jobs.worker") -> list[int]:
     """Children of a process that are device processes."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    return [int(pid) for pid, ppid, args in rows if int(ppid) == parent and "studio.jobs.worker" in args]
+    return [int(pid) for pid, ppid, args in rows if int(ppid) == parent and module in args]
 
 
 def gone(pid: int, within_s: float = 10) -> bool:
@@ -39,6 +52,16 @@ def gone(pid: int, within_s: float = 10) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def sha(job) -> str:
+    return hashlib.sha256(Path(job.files[0]).read_bytes()).hexdigest()
+
+
+def models(settings, *args):
+    """What ``python -m studio models ... `` says in another process."""
+    command = [sys.executable, "-m", "studio", "--home", str(settings.home), "models", *args]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def until_step(studio, job_id, stage="render"):
@@ -69,6 +92,78 @@ def test_killing_the_device_process_costs_one_retry(settings, small):
         assert any(isinstance(e, Notice) and "once more" in e.message for e in rest)
         assert [e.attempt for e in rest if isinstance(e, Started)] == [2]
         assert not list(settings.outputs.rglob(".*part*"))
+
+
+def test_a_sampling_that_was_killed_goes_on_from_its_last_kept_step_and_makes_the_same_bytes(settings, small, tiny_svd):
+    request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd, "steps": 16}
+    with Studio(settings) as studio:
+        job = studio.submit(request)
+        kept = resume_file(settings.home, job.id)
+        for event in studio.events(job.id):
+            if isinstance(event, Step) and event.stage == "sample" and event.done >= 2 and kept.exists():
+                break
+        os.kill(worker_pids(os.getpid())[0], signal.SIGKILL)
+        heard = list(studio.events(job.id))
+        again = heard[heard.index(Started(job_id=job.id, attempt=2)) :]
+        done = studio.job(job.id)
+        assert (done.state, done.attempt) == ("done", 2), done.error
+        assert any("going on from step" in notice for notice in done.notices)
+        first = next(e for e in again if isinstance(e, Step))
+        assert first.stage == "sample"
+        assert first.done > 0
+        assert not kept.exists()
+        undisturbed = studio.wait(studio.submit(request).id)
+        assert undisturbed.attempt == 1
+        assert sha(done) == sha(undisturbed)
+
+
+def test_a_process_whose_device_is_lost_ends_at_once_and_the_next_one_does_the_job(settings, small, monkeypatch):
+    monkeypatch.setattr(ProcessRunner, "_command", lambda self: [sys.executable, "-m", "tests.jobs.losing_worker"])
+    with Studio(settings) as studio:
+        job = studio.wait(studio.submit(small).id)
+        assert (job.state, job.attempt) == ("done", 2), job.error
+        assert any("stopped unexpectedly" in notice for notice in job.notices)
+
+
+def test_a_process_that_loses_memory_is_started_anew_between_two_jobs_and_no_job_notices(settings, small, monkeypatch):
+    monkeypatch.setattr(ProcessRunner, "_command", lambda self: [sys.executable, "-m", "tests.jobs.leaking_worker"])
+    with Studio(settings) as studio:
+        pids, jobs = set(), [studio.submit({**small, "seed": seed}).id for seed in range(SETTLING_JOBS + 4)]
+        for job_id in jobs:
+            job = studio.wait(job_id)
+            assert (job.state, job.attempt) == ("done", 1), job.error
+            assert not any("stopped" in notice for notice in job.notices)
+            pids |= set(worker_pids(os.getpid(), "tests.jobs.leaking_worker"))
+        assert len(pids) == 2
+        until(lambda: read_ledgers(settings.home)[0].get("decisions"))
+        (decision,) = read_ledgers(settings.home)[0]["decisions"]
+        assert "anew" in decision["what"]
+        assert "MB of host memory" in decision["why"]
+
+
+def test_weights_that_nobody_uses_for_a_while_are_dropped(settings, small, tiny_svd):
+    request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd}
+    with Studio(settings.model_copy(update={"idle_unload_s": 1.5})) as studio:
+        job = studio.wait(studio.submit(request).id)
+        assert job.state == "done", job.error
+        assert set(studio.variant(tiny_svd).resident) == {"unet", "vae", "image_encoder"}
+        until(lambda: not studio.variant(tiny_svd).resident)
+        until(lambda: any(d["what"] == "unloaded what was idle" for d in read_ledgers(settings.home)[0]["decisions"]))
+        assert studio.wait(studio.submit(request).id).state == "done"
+
+
+def test_another_process_reads_what_is_held_and_has_it_dropped(settings, small, tiny_svd):
+    request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd}
+    with Studio(settings) as studio:
+        assert studio.wait(studio.submit(request).id).state == "done"
+        until(lambda: len(read_ledgers(settings.home)[0].get("components", ())) == 3)
+        told = models(settings, "status", "--json")[0]
+        assert {row["component"] for row in told["components"]} == {"unet", "vae", "image_encoder"}
+        assert told["health"]["rss_bytes"] > 10**7
+        (freed,) = models(settings, "unload", "--json")
+        assert freed["freed_bytes"] > 10**6
+        assert studio.variant(tiny_svd).resident == {}
+    assert models(settings, "status", "--json") == []
 
 
 def test_killing_it_twice_fails_that_job_alone(settings, small):
@@ -120,7 +215,7 @@ def test_a_killed_studio_leaves_an_interrupted_job_and_a_queue_that_goes_on(sett
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as child:
         running, waiting = child.stdout.readline().split()
         (pid,) = worker_pids(child.pid)
