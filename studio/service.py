@@ -6,27 +6,27 @@ import logging
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from studio.errors import BadInput
 from studio.events import Event, Finished
 from studio.jobs import intake, zero_gpu
 from studio.jobs.dispatcher import Dispatcher, sweep
 from studio.jobs.estimate import profile_key
-from studio.jobs.inputs import drop_unused, find_input, is_reference
+from studio.jobs.forecast import Forecast, forecast
+from studio.jobs.inputs import drop_unused
 from studio.jobs.job import OPEN_STATES, Job, State
+from studio.jobs.outputs import format_of, new_job, remove_files, with_inputs
 from studio.jobs.owner import Owner
 from studio.jobs.runners import InlineRunner, ProcessRunner, Runner
 from studio.jobs.store import Journal
 from studio.jobs.workshop import open_catalog
 from studio.media import recipe as recipes
-from studio.models.plan import Plan, make_plan
+from studio.models.learned import KnownDevice
 from studio.models.shelf import Shelf, VariantStatus
 from studio.modes import Mode, Request, all_modes
-from studio.modes.request import Format
 from studio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -115,9 +115,9 @@ class Studio:
         """Example id -> a complete request of the mode that ships with the studio, its files by absolute path."""
         return intake.read_examples(all_modes()[mode], self.settings.examples)
 
-    def variants(self, capability: str | None = None) -> list[VariantStatus]:
-        """The variants that can do this, or all; the usable ones first."""
-        specs = self.catalog if capability is None else self.catalog.able(capability)
+    def variants(self, *capabilities: str) -> list[VariantStatus]:
+        """The variants that can do one of these, or all; the usable ones first."""
+        specs = self.catalog.able(*capabilities) if capabilities else self.catalog
         found = [self.variant(spec.id) for spec in specs]
         return sorted(found, key=lambda v: not v.usable)
 
@@ -127,8 +127,9 @@ class Studio:
         Raises:
             BadInput: there is none of this id.
         """
-        ledger = self._dispatcher.runner.ledger() if self._dispatcher else []
-        resident = {row["component"]: row["bytes"] for row in ledger if variant in row["variants"]}
+        ledger = self._dispatcher.runner.ledger() if self._dispatcher else {}
+        rows = [row for row in ledger.get("components", ()) if variant in row["variants"] and row["device_bytes"]]
+        resident = {row["component"]: row["device_bytes"] for row in rows}
         return self._shelf.status(variant, resident)
 
     # --- one request ------------------------------------------------------------------------------------------
@@ -147,16 +148,19 @@ class Studio:
         intake.check_size(complete, self.settings)
         return complete, notices
 
-    def plan(self, request: Mapping[str, Any] | Request) -> Plan:
+    def plan(self, request: Mapping[str, Any] | Request, *, device: KnownDevice | None = None) -> Forecast:
         """What the request will need, before it is asked for; one line for a person in `says`.
+
+        Args:
+            device: the one to plan for; by default the one that jobs last ran on, as it was then.
 
         Raises:
             BadInput: the request won't do.
         """
         complete, _ = self.check(request)
-        spec = self.catalog.get(complete.variant)
-        known = self._journal.profile(profile_key(complete.mode, complete.model_dump()))
-        return make_plan(spec, usable=self.variant(spec.id).usable, seconds=sum(known.values()) or None)
+        spec, known = self.catalog.get(complete.variant), profile_key(complete.mode, complete.model_dump())
+        usable, took_s = self.variant(spec.id).usable, sum(self._journal.profile(known).values()) or None
+        return forecast(spec, complete, self.settings, usable=usable, last_seconds=took_s, device=device)
 
     def submit(self, request: Mapping[str, Any] | Request, *, output: Path | None = None, session: str = "") -> Job:
         """Journals the request as a job, and returns at once.
@@ -173,7 +177,7 @@ class Studio:
         given = dict(request) if isinstance(request, Mapping) else request.model_dump(exclude_unset=True)
         given.setdefault("mode", getattr(request, "mode", None))
         if output is not None:
-            given["format"] = _format_of(output, given.get("format"))
+            given["format"] = format_of(output, given.get("format"))
         asked = {k: v for k, v in given.items() if v is not None}
         with self._lock:
             twin = self._journal.twin(session, asked, time.time() - DOUBLE_CLICK_S) if session else None
@@ -181,37 +185,17 @@ class Studio:
                 return self.job(twin.id)
             complete, notices = self.check(given)
             mode = all_modes()[complete.mode]
-            self._shelf.check_usable(complete.variant)
+            for role in mode.used_roles(complete, self.catalog):
+                self._shelf.check_usable(getattr(complete, role), field=role)
             if self._journal.waiting() >= self.settings.queue_limit:
                 raise BadInput(
                     f"The queue is full ({self.settings.queue_limit} jobs wait).", "Try again when one has ended."
                 )
             complete = intake.keep_inputs(complete, mode, self.settings)
-            job, target = self._new_job(complete, asked, notices, output)
+            job, target = new_job(complete, asked, notices, output=output, outputs=self.settings.outputs)
             self._journal.add(job, target=target, owner=self._owner.id, session=session)
             self._jobs().wake()
         return self.job(job.id)
-
-    def _new_job(
-        self, complete: Request, asked: dict[str, Any], notices: list[str], output: Path | None
-    ) -> tuple[Job, Path]:
-        now = time.time()
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-        job_id = f"{stamp}-{uuid.uuid4().hex[:6]}"
-        folder = self.settings.outputs / time.strftime("%Y-%m-%d", time.localtime(now))
-        target = output.expanduser().absolute() if output else folder / f"{job_id}.{complete.format}"
-        job = Job(
-            id=job_id,
-            mode=complete.mode,
-            state="queued",
-            request=complete.model_dump(mode="json"),
-            asked=asked,
-            request_hash=intake.request_hash(complete),
-            output=str(target) if output else None,
-            created_at=now,
-            notices=tuple(notices),
-        )
-        return job, target
 
     # --- jobs -------------------------------------------------------------------------------------------------
 
@@ -273,7 +257,7 @@ class Studio:
         """A finished job of an equal request that left this file, if there is one. The seed has to be given."""
         if request.get("seed") is None:
             return None
-        complete, _ = self.check({**request, "format": _format_of(output, request.get("format"))})
+        complete, _ = self.check({**request, "format": format_of(output, request.get("format"))})
         complete = intake.keep_inputs(complete, all_modes()[complete.mode], self.settings)
         wanted = str(output.expanduser().absolute())
         for job in self._journal.with_hash(intake.request_hash(complete), ("done",)):
@@ -302,18 +286,10 @@ class Studio:
         Raises:
             BadInput: no recipe, or an input is missing or is another one.
         """
-        request = dict(self.recipe(path)["request"])
-        for name in intake.mode_of(request).inputs:
-            if inputs and name in inputs:
-                wanted = request[name]
-                request[name] = str(inputs[name])
-                complete, _ = self.check(request)
-                kept = intake.keep_inputs(complete, all_modes()[complete.mode], self.settings)
-                if is_reference(wanted) and getattr(kept, name) != wanted:
-                    raise BadInput(f"{name}: {inputs[name].name} is not the file that the recipe names.", field=name)
-            find_input(request[name], self.settings.inputs, field=name)
+        wanted = self.recipe(path)["request"]
+        request = with_inputs(wanted, inputs or {}, self.settings, lambda r: self.check(r)[0])
         if output is not None:
-            request["format"] = _format_of(output, None)
+            request["format"] = format_of(output, None)
         return self.submit(request, output=output)
 
     def delete(self, job_id: str) -> None:
@@ -325,13 +301,7 @@ class Studio:
         job = self._journal.get(job_id)
         if job.state in OPEN_STATES:
             raise BadInput(f"Job {job_id} is {job.state}.", "Cancel it first.")
-        outputs = self.settings.outputs.resolve()
-        for name in job.files:
-            path = Path(name).resolve()
-            if path.is_relative_to(outputs):
-                path.unlink(missing_ok=True)
-        if job.poster:
-            Path(job.poster).unlink(missing_ok=True)
+        remove_files(job, self.settings.outputs)
         self._journal.delete(job_id)
 
     # --- weights ----------------------------------------------------------------------------------------------
@@ -375,22 +345,7 @@ class Studio:
         self._shelf.remove(variant)
         return self.variant(variant)
 
-    def unload(self) -> None:
-        """Drops idle weights from the device."""
-        if self._dispatcher is not None:
-            self._dispatcher.runner.unload()
-
     def free_bytes(self) -> int:
         """Free space where the outputs go."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self.settings.home).free
-
-
-def _format_of(output: Path, given: Any) -> str:
-    wanted = output.suffix.lower().removeprefix(".")
-    if wanted not in get_args(Format):
-        able = ", ".join(f".{f}" for f in get_args(Format))
-        raise BadInput(f"output: {output.name!r} doesn't end in one of {able}.", "Give it one of them.", field="output")
-    if given is not None and given != wanted:
-        raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
-    return wanted

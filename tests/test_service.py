@@ -9,6 +9,7 @@ import pytest
 
 from studio.errors import BadInput, NotInstalled
 from studio.events import Finished, Loading, Preview, Step, Writing
+from studio.jobs.ledgers import ask_unload
 from studio.media.probe import probe
 from studio.service import Studio
 from studio.settings import Settings
@@ -50,7 +51,7 @@ def test_svd_itself_makes_a_clip_and_names_its_weights(studio, small, tiny_svd):
         assert recipe["versions"]["diffusers"]
         resident = studio.variant(tiny_svd).resident
         assert set(resident) == {"unet", "vae", "image_encoder"}
-        studio.unload()
+        ask_unload(studio.settings.home)
         assert studio.variant(tiny_svd).resident == {}
 
 

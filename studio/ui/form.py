@@ -12,10 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio.models.spec import Option, VariantSpec
+from studio.models.spec import Option
 from studio.modes.request import Request
 
-GROUPS = {"main": "", "motion": "Motion", "sampling": "Sampling", "output": "Output"}
+GROUPS = {"main": "", "painting": "Keyframes", "motion": "Motion", "sampling": "Sampling", "output": "Output"}
 """Groups of a form in order, with their headings; ``main`` stands open, the others under Advanced."""
 
 
@@ -26,7 +26,7 @@ class Entry:
     Args:
         kind: a key of `KINDS`.
         integer: only whole numbers will do.
-        listeners: ids of the variants that listen to it; None where every variant does.
+        listeners: role -> ids of the variants that listen to it there; None where every variant does.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Entry:
     choices: tuple[Any, ...] | None = None
     default: Any = None
     required: bool = False
-    listeners: frozenset[str] | None = None
+    listeners: Mapping[str, frozenset[str]] | None = None
 
-    def heard_by(self, variant: str) -> bool:
-        """True where the field matters to this variant, so that its control is shown."""
-        return self.listeners is None or variant in self.listeners
+    def heard_by(self, chosen: Mapping[str, str]) -> bool:
+        """True where the field matters to one of the variants, by role, so that its control is shown."""
+        return self.listeners is None or any(chosen.get(role) in ids for role, ids in self.listeners.items())
 
 
 def in_words(name: Any) -> str:
@@ -75,23 +75,22 @@ def _kind(asked: str, facts: Mapping[str, Any]) -> str:
     return {"boolean": "check", "integer": "number", "number": "number", "array": "lines"}.get(facts["type"], "text")
 
 
-def entries(request: type[Request], capability: str, specs: Iterable[VariantSpec]) -> list[Entry]:
-    """The request's fields, ``mode`` left out: pictures, the variant, the mode's own, then what all requests share.
+def entries(request: type[Request], offered: Mapping[str, Mapping[str, Mapping[str, Option]]]) -> list[Entry]:
+    """The request's fields, ``mode`` left out: pictures, the variants, the mode's own, then what all requests share.
 
     Args:
-        capability: the mode's id.
-        specs: the variants that can do it.
+        offered: role -> variant -> the fields that it listens to there.
     """
-    specs = list(specs)
     whole = request.model_json_schema()
     found = []
     for name, schema in whole["properties"].items():
         if name == "mode":
             continue
         facts = _facts(schema)
-        options = {s.id: s.options_for(capability)[name] for s in specs if name in s.options_for(capability)}
+        listening = {r: {v: o[name] for v, o in variants.items() if name in o} for r, variants in offered.items()}
+        options = [option for variants in listening.values() for option in variants.values()]
         kind = _kind(schema.get("control", "auto"), facts)
-        if kind in ("slider", "number") and any(o.default is None for o in options.values()):
+        if kind in ("slider", "number") and any(o.default is None for o in options):
             kind = "blank"  # Gradio's sliders and numbers can't be empty, and empty means "as the variant likes"
         found.append(
             Entry(
@@ -108,10 +107,10 @@ def entries(request: type[Request], capability: str, specs: Iterable[VariantSpec
                 choices=facts["choices"],
                 default=schema.get("default"),
                 required=name in whole.get("required", ()),
-                listeners=frozenset(options) or None,
+                listeners={r: frozenset(v) for r, v in listening.items() if v} or None,
             )
         )
-    rank = {"picture": 0, "variant": 1}
+    rank = {"picture": 0, "prompt": 0, "variant": 1}
     return sorted(found, key=lambda e: rank.get(e.kind, 3 if e.name in Request.model_fields else 2))
 
 
@@ -233,6 +232,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "seed": Kind(gr.Number, _plain, {"precision": 0, "step": 1}),
     "text": Kind(gr.Textbox, _plain, {"max_lines": 4}),
+    "prompt": Kind(
+        gr.Textbox,
+        _plain,
+        {"lines": 3, "max_lines": 8, "placeholder": "A red rocket on the grass, at sunset"},
+        missing="say what is to be seen.",
+    ),
     "choice": Kind(gr.Dropdown, _choice, {"filterable": False}),
     "check": Kind(gr.Checkbox, _plain, {}),
     "lines": Kind(gr.Textbox, _lines, {"lines": 2, "max_lines": 6}, _read_lines, lambda v: "\n".join(v or ())),

@@ -26,7 +26,7 @@ CLEAR_JS = "() => ({__type__: 'update', visible: false})"
 NO_FILE = f"input:{'0' * 64}.png"
 """Stands for a file that is yet to come, where a request is only planned."""
 
-WIDE = ("picture", "variant", "seed")
+WIDE = ("picture", "prompt", "variant", "seed")
 """Kinds of fields that are drawn in their own way, over the whole width."""
 
 HIDDEN = gr.update(visible=False)
@@ -42,8 +42,10 @@ class ModeForm:
     def __init__(self, studio: Studio, mode: Mode, uploads: Path) -> None:
         self.studio, self.settings, self.mode, self.name = studio, studio.settings, mode, mode.id
         self.roots = (uploads, self.settings.inputs, self.settings.outputs, self.settings.examples)
+        self.models: dict[str, gr.Dropdown] = {}
+        self.abouts: dict[str, gr.HTML] = {}
         self.refresh()
-        self.entries = form.entries(mode.request, mode.id, [v.spec for v in self.variants.values()])
+        self.entries = form.entries(mode.request, self._options)
         self.presets = studio.presets(mode.id)
         self.controls: dict[str, gr.components.Component] = {}
         self.wrongs: dict[str, gr.HTML] = {}
@@ -53,18 +55,48 @@ class ModeForm:
 
     def refresh(self) -> None:
         """Asks again which variants there are and which can run."""
-        self.variants: dict[str, VariantStatus] = {v.spec.id: v for v in self.studio.variants(self.mode.id)}
+        self.variants: dict[str, dict[str, VariantStatus]] = {
+            role: {v.spec.id: v for v in self.studio.variants(*capabilities)}
+            for role, capabilities in self.mode.roles.items()
+        }
 
-    def first_variant(self) -> str:
-        """The variant shown first: the request's own default, else one that can run, else any."""
-        asked = self.mode.request.model_fields["variant"].default
-        usable = [i for i, v in self.variants.items() if v.usable]
-        return asked if asked in self.variants else next(iter([*usable, *self.variants]), "")
+    @property
+    def _options(self) -> dict[str, dict[str, Mapping[str, Option]]]:
+        """Role -> variant -> the fields that it listens to there."""
+        return {
+            role: {v: status.spec.options_for(*self.mode.roles[role]) for v, status in found.items()}
+            for role, found in self.variants.items()
+        }
+
+    def first(self) -> dict[str, str]:
+        """Role -> the variant shown first: the request's own default, else one that can run, else any."""
+        chosen = {}
+        for role, found in self.variants.items():
+            asked = self.mode.request.model_fields[role].default
+            usable = [i for i, v in found.items() if v.usable]
+            chosen[role] = asked if asked in found else next(iter([*usable, *found]), "")
+        return chosen
+
+    def chosen(self, *variants: Any) -> dict[str, str]:
+        """Role -> variant, from the values of `models` in their order."""
+        return {role: str(v or "") for role, v in zip(self.models, variants, strict=True)}
+
+    def _heard(self, entry: form.Entry, chosen: Mapping[str, str]) -> bool:
+        """True where one of the variants that are used listens to the field; a role that has nothing to do does not."""
+        return entry.heard_by({role: chosen[role] for role in self._used(chosen)})
+
+    def _used(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        """The roles that have something to do where these variants are chosen."""
+        made = self.mode.request.model_construct(**chosen)
+        try:
+            return self.mode.used_roles(made, self.studio.catalog)
+        except BadInput:  # they don't go together, which is said where the request is checked
+            return tuple(self.mode.roles)
 
     # -- drawing
 
     def _draw(self) -> None:
-        name, first = self.name, self.first_variant()
+        name, first = self.name, self.first()
         self._draw_group("main", first)
         self.plan = gr.HTML("", elem_id=f"{name}-plan", elem_classes=["plan"])
         with gr.Row(elem_classes=["actions", "at-hand"]):
@@ -79,46 +111,46 @@ class ModeForm:
             for group, title in form.GROUPS.items():
                 members = self._group(group)
                 if group != "main" and members:
-                    heard = any(e.heard_by(first) for e in members)
+                    heard = any(self._heard(e, first) for e in members)
                     self.headings[group] = gr.HTML(f'<h3 class="group">{escape(title)}</h3>', visible=heard)
                     self._draw_group(group, first)
 
     def _group(self, group: str) -> list[form.Entry]:
         return [e for e in self.entries if e.group == group]
 
-    def _draw_group(self, group: str, variant: str) -> None:
-        """Pictures, the model and the seed over the whole width; the rest side by side where there is room."""
+    def _draw_group(self, group: str, chosen: Mapping[str, str]) -> None:
+        """Pictures, the models and the seed over the whole width; the rest side by side where there is room."""
         members = self._group(group)
-        for entry in (e for e in members if e.kind == "picture"):
-            self._draw_entry(entry, variant)
+        for entry in (e for e in members if e.kind in ("picture", "prompt")):
+            self._draw_entry(entry, chosen)
         for entry in (e for e in members if e.kind == "variant"):
-            self._draw_variant(entry, variant)
+            self._draw_variant(entry, chosen)
         with gr.Row(elem_classes=["cells"]):
             if group == "main" and self.presets:
                 self._draw_preset()
             for entry in (e for e in members if e.kind not in WIDE):
-                with gr.Column(min_width=200, visible=entry.heard_by(variant)) as self.cells[entry.name]:
-                    self._draw_entry(entry, variant)
+                with gr.Column(min_width=200, visible=self._heard(entry, chosen)) as self.cells[entry.name]:
+                    self._draw_entry(entry, chosen)
         for entry in (e for e in members if e.kind == "seed"):
             self._draw_seed(entry)
 
-    def _draw_entry(self, entry: form.Entry, variant: str) -> None:
+    def _draw_entry(self, entry: form.Entry, chosen: Mapping[str, str]) -> None:
         elem_id = f"{self.name}-{entry.name}"
-        self.controls[entry.name] = form.draw(entry, self._option(variant, entry), elem_id=elem_id)
+        self.controls[entry.name] = form.draw(entry, self._option(chosen, entry), elem_id=elem_id)
         self._draw_wrong(entry)
 
     def _draw_wrong(self, entry: form.Entry) -> None:
         self.wrongs[entry.name] = gr.HTML("", visible=False, elem_id=f"{self.name}-{entry.name}-wrong")
 
-    def _draw_variant(self, entry: form.Entry, first: str) -> None:
-        name = self.name
-        self.variant = gr.Dropdown(
-            self.variant_choices(), value=first, label=entry.title, elem_id=f"{name}-{entry.name}",
-            filterable=False, elem_classes=["variants"],
+    def _draw_variant(self, entry: form.Entry, chosen: Mapping[str, str]) -> None:
+        role, elem_id = entry.name, f"{self.name}-{entry.name}"
+        used = role in self._used(chosen)
+        self.models[role] = self.controls[role] = gr.Dropdown(
+            self.variant_choices(role), value=chosen[role], label=entry.title, elem_id=elem_id, filterable=False,
+            elem_classes=["variants"],
         )  # fmt: skip
-        self.controls[entry.name] = self.variant
         self._draw_wrong(entry)
-        self.about = gr.HTML(self.about_variant(first), elem_id=f"{name}-{entry.name}-about")
+        self.abouts[role] = gr.HTML(self.about_variant(role, chosen[role]), visible=used, elem_id=f"{elem_id}-about")
 
     def _draw_preset(self) -> None:
         choices = [("None", ""), *((str(p.get("title", i)), i) for i, p in self.presets.items())]
@@ -138,13 +170,13 @@ class ModeForm:
         self.controls[entry.name] = self.seed
         self._draw_wrong(entry)
 
-    def variant_choices(self) -> list[tuple[str, str]]:
+    def variant_choices(self, role: str) -> list[tuple[str, str]]:
         """Every variant, those that can't run marked as such."""
-        return [(v.spec.title + ("" if v.usable else " (not installed)"), i) for i, v in self.variants.items()]
+        return [(v.spec.title + ("" if v.usable else " (not installed)"), i) for i, v in self.variants[role].items()]
 
-    def about_variant(self, variant: str) -> str:
+    def about_variant(self, role: str, variant: str) -> str:
         """What the model is; and, where it can't run, what to install, how large it is and under which licence."""
-        status = self.variants.get(variant)
+        status = self.variants[role].get(variant)
         if status is None:
             return ""
         summary = f"<p>{escape(status.spec.summary)}</p>"
@@ -152,49 +184,66 @@ class ModeForm:
             return f'<div class="about">{summary}</div>'
         return f'<div class="about missing">{summary}{how_to_install(status)}</div>'
 
-    def _action(self, variant: str) -> str:
-        status = self.variants.get(variant)
-        return self.mode.action if status is None or status.usable else "Not installed: what to do"
+    def _action(self, chosen: Mapping[str, str]) -> str:
+        found = [self.variants[role].get(chosen[role]) for role in self._used(chosen)]
+        return self.mode.action if all(v is None or v.usable for v in found) else "Not installed: what to do"
 
-    # -- following the variant
+    # -- following the variants
 
-    def _option(self, variant: str, entry: form.Entry) -> Option | None:
-        status = self.variants.get(variant)
-        return status.spec.options_for(self.mode.id).get(entry.name) if status else None
+    def _option(self, chosen: Mapping[str, str], entry: form.Entry) -> Option | None:
+        """How the first of the used variants that listen to the field treats it."""
+        for role in self._used(chosen):
+            option = self._options[role].get(chosen[role], {}).get(entry.name)
+            if option is not None:
+                return option
+        return None
 
-    def follow(self, variant: str, values: Mapping[str, Any] | None = None) -> dict[Any, Any]:
-        """Updates that put the form on this variant.
+    def follow_models(self, *variants: Any) -> dict[Any, Any]:
+        """Updates after a model was chosen; takes the values of `models`."""
+        return self.follow(self.chosen(*variants))
+
+    def follow(self, chosen: Mapping[str, str], values: Mapping[str, Any] | None = None) -> dict[Any, Any]:
+        """Updates that put the form on these variants.
 
         Args:
+            chosen: role -> variant.
             values: request fields that stand instead of the defaults; None leaves alone what every variant has.
         """
-        shown: dict[Any, Any] = {self.about: self.about_variant(variant), self.run: self._action(variant)}
+        used = self._used(chosen)
+        shown: dict[Any, Any] = {self.run: self._action(chosen)}
+        for role, about in self.abouts.items():
+            shown[about] = gr.update(value=self.about_variant(role, chosen[role]), visible=role in used)
         for group, heading in self.headings.items():
-            shown[heading] = gr.update(visible=any(e.heard_by(variant) for e in self._group(group)))
+            shown[heading] = gr.update(visible=any(self._heard(e, chosen) for e in self._group(group)))
         for entry in self.entries:
             control = self.controls[entry.name]
             shown[self.wrongs[entry.name]] = HIDDEN
             if entry.kind in WIDE:
+                if entry.kind == "prompt" and (values or {}).get(entry.name) is not None:
+                    shown[control] = form.follow(entry, None, value=values[entry.name])
                 continue
             value = (values or {}).get(entry.name)
             if entry.listeners is not None:
-                shown[self.cells[entry.name]] = gr.update(visible=entry.heard_by(variant))
+                shown[self.cells[entry.name]] = gr.update(visible=self._heard(entry, chosen))
             if entry.listeners is not None or value is not None:
-                shown[control] = form.follow(entry, self._option(variant, entry), value=value)
+                shown[control] = form.follow(entry, self._option(chosen, entry), value=value)
         if values is None and self.presets:
             shown[self.preset] = ""
         return shown
 
-    def apply_preset(self, preset: str | None, variant: str) -> dict[Any, Any]:
-        """Updates for a preset: its fields, and the variant's defaults for the rest."""
+    def apply_preset(self, preset: str | None, *variants: Any) -> dict[Any, Any]:
+        """Updates for a preset: its fields, and the variants' defaults for the rest."""
         values = self.presets.get(preset or "", {})
-        variant = values.get("variant", variant)
-        return {**self.follow(variant, values), self.variant: variant}
+        return self._with_models(self.chosen(*variants), values)
+
+    def _with_models(self, chosen: Mapping[str, str], values: Mapping[str, Any]) -> dict[Any, Any]:
+        """`follow` for the variants that the values name, the others as they are; the dropdowns show them."""
+        chosen = {role: str(values.get(role) or variant) for role, variant in chosen.items()}
+        return {**self.follow(chosen, values), **{self.models[role]: v for role, v in chosen.items()}}
 
     def fill(self, request: Mapping[str, Any]) -> dict[Any, Any]:
         """Updates that put a whole request into the form, its files included where they are still here."""
-        variant = str(request.get("variant", ""))
-        shown = {**self.follow(variant, request), self.variant: variant}
+        shown = self._with_models(self.first(), request)
         for entry in self.entries:
             if entry.kind == "seed" and request.get(entry.name) is not None:
                 shown[self.seed] = request[entry.name]
@@ -214,7 +263,7 @@ class ModeForm:
         """All that `follow`, `apply_preset`, `fill` and `complain` write to."""
         drawn = [*self.controls.values(), *self.wrongs.values(), *self.headings.values(), *self.cells.values()]
         drawn += [self.preset] if self.presets else []
-        return [*drawn, self.about, self.run, self.dice, self.plan, self.advanced]
+        return [*drawn, *self.abouts.values(), self.run, self.dice, self.plan, self.advanced]
 
     @property
     def inputs(self) -> list[Any]:
@@ -233,8 +282,9 @@ class ModeForm:
             BadInput: a file that is not an upload, or a field that has to be given.
         """
         sent = dict(zip(self.controls, raw, strict=True))
-        variant = sent.get("variant") or ""
-        shown = [e for e in self.entries if e.heard_by(str(variant))]
+        chosen = {role: str(sent.get(role) or "") for role in self.models}
+        used = self._used(chosen)
+        shown = [e for e in self.entries if self._heard(e, chosen) and (e.kind != "variant" or e.name in used)]
         for entry in shown:
             if entry.kind == "picture":
                 sent[entry.name] = given_path(sent[entry.name], self.roots, entry.name)
@@ -267,9 +317,11 @@ class ModeForm:
             else error.message
         )
 
-    def missing(self, variant: str, error: StudioError) -> tuple[str, str]:
+    def missing(self, error: StudioError, wish: Mapping[str, Any]) -> tuple[str, str]:
         """Sentence and remedy for a variant that is known, but not here."""
-        status = self.variants.get(variant)
+        role = error.field if error.field in self.models else "variant"
+        variant = str(wish.get(role))
+        status = self.variants[role].get(variant)
         name = status.spec.title if status else variant
         how = f"In a terminal: {status.command}; or the Models tab." if status and status.command else error.remedy
         return f"{name} is not installed.", how

@@ -51,9 +51,10 @@ class ModeTab:
         """Connects the events."""
         f, p = self.form, self.panel
         self.examples.wire(f, **PRIVATE)
-        f.variant.input(f.follow, [f.variant], f.outputs, **PRIVATE)
+        models = list(f.models.values())
+        gr.on([m.input for m in models], f.follow_models, models, f.outputs, **PRIVATE)
         if f.presets:
-            f.preset.input(f.apply_preset, [f.preset, f.variant], f.outputs, **PRIVATE)
+            f.preset.input(f.apply_preset, [f.preset, *models], f.outputs, **PRIVATE)
         f.reuse.click(self._reuse, [self.wanted], [f.seed, f.dice], **PRIVATE)
         f.seed.input(lambda: False, None, [f.dice], **PRIVATE)
         for name, control in f.controls.items():
@@ -76,7 +77,7 @@ class ModeTab:
         f.cancel.click(self._cancel, [self.wanted], [p.status], **PRIVATE)
         watched = [*p.outputs, f.seed]
         self.resume.click(self._watch, [self.wanted], watched, trigger_mode="multiple", **PRIVATE)
-        arrived = demo.load(self._arrive, [self.last], [self.wanted, f.variant], **PRIVATE)
+        arrived = demo.load(self._arrive, [self.last], [self.wanted, *models], **PRIVATE)
         self.watch_after(arrived)
 
     def watch_after(self, event: Any) -> None:
@@ -92,7 +93,7 @@ class ModeTab:
             wish = f.request(dice, *raw)
             job = await asyncio.to_thread(self.studio.submit, wish, session=request.session_hash or "")
         except NotInstalled as e:
-            says = say.message(*f.missing(str(wish.get("variant")), e), tone="bad")
+            says = say.message(*f.missing(e, wish), tone="bad")
             return {**f.content(), **p.empty(), p.status: says, self.wanted: ""}
         except StudioError as e:
             says = say.message(f.in_labels(e), e.remedy, tone="bad")
@@ -119,7 +120,7 @@ class ModeTab:
             job = running[0] if running else None
         return {
             self.wanted: job.id if job else "",
-            self.form.variant: gr.update(choices=self.form.variant_choices()),
+            **{m: gr.update(choices=self.form.variant_choices(role)) for role, m in self.form.models.items()},
         }
 
     def _cancel(self, wanted: str) -> Any:
@@ -141,4 +142,4 @@ class ModeTab:
             plan = self.studio.plan(self.form.request(dice, *raw, complete=False))
         except StudioError as e:
             return f'<p class="unfit">{escape(f"{self.form.in_labels(e)} {e.remedy}")}</p>'
-        return f"<p>{escape(plan.says[:1].upper() + plan.says[1:])}.</p>"
+        return say.plan(plan.says, fits=plan.fits)

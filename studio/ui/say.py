@@ -98,7 +98,7 @@ def status(job: Job) -> str:
     """The line of a job that is open, with its bar."""
     what, far, part = stage(job)
     left = eta(getattr(job.progress, "eta_s", None)) if job.state == "running" else ""
-    again = "second attempt, the device process had stopped" if job.attempt > 1 else ""
+    again = f"attempt {job.attempt}, the device process had stopped" if job.attempt > 1 else ""
     says = " · ".join(escape(s) for s in (far, f"{part:.0%}" if part is not None else "", left, again) if s)
     bar = f'value="{part:.4f}"' if part is not None else ""
     return (
@@ -144,6 +144,12 @@ def message(sentence: str, remedy: str = "", *, tone: str = "calm") -> str:
     role = ' role="alert"' if tone == "bad" else ""
     more = f" <span>{escape(remedy)}</span>" if remedy else ""
     return f'<div class="says {tone}"{role}><p>{escape(sentence)}{more}</p></div>'
+
+
+def plan(sentence: str, *, fits: bool = True) -> str:
+    """What a request will need, in one line under the form."""
+    says = escape(sentence[:1].upper() + sentence[1:])
+    return f"<p>{says}.</p>" if fits else f'<p class="unfit">{says}.</p>'
 
 
 def notices(sentences: tuple[str, ...] | list[str]) -> str:

@@ -33,12 +33,16 @@ PLAIN = spec("plain", frames=Option(default=25, max=60), width=Option(default=51
 BOLD = spec("bold", strength=Option(default=0.5), frames=Option(default=14, choices=(14,)))
 
 
+def entries(specs):
+    return forms.entries(Wish, {"variant": {s.id: s.options_for("wish") for s in specs}})
+
+
 def entry(name, specs=(PLAIN, BOLD)):
-    return next(e for e in forms.entries(Wish, "wish", specs) if e.name == name)
+    return next(e for e in entries(specs) if e.name == name)
 
 
 def test_every_field_but_the_mode_becomes_an_entry():
-    names = [e.name for e in forms.entries(Wish, "wish", [PLAIN])]
+    names = [e.name for e in entries([PLAIN])]
     assert "mode" not in names
     assert set(names) == set(Wish.model_fields) - {"mode"}
 
@@ -57,10 +61,10 @@ def test_a_slider_whose_variant_leaves_it_open_can_be_empty():
 
 
 def test_a_field_is_heard_by_the_variants_that_list_it_and_by_all_where_none_does():
-    assert entry("width").heard_by("plain")
-    assert not entry("width").heard_by("bold")
-    assert entry("look").heard_by("plain")
-    assert entry("look").heard_by("bold")
+    assert entry("width").heard_by({"variant": "plain"})
+    assert not entry("width").heard_by({"variant": "bold"})
+    assert entry("look").heard_by({"variant": "plain"})
+    assert entry("look").heard_by({"variant": "bold"})
 
 
 def test_the_variants_option_narrows_bounds_and_sets_the_default():
@@ -88,7 +92,7 @@ def test_a_unit_is_in_the_label_once():
 
 
 def test_what_is_empty_is_left_out_of_the_request_and_lines_become_steps():
-    shown = forms.entries(Wish, "wish", [PLAIN])
+    shown = entries([PLAIN])
     raw = {"frames": 12, "strength": None, "look": "very-bold", "finish": "loop\n\n caption:Hi \n", "variant": ""}
     assert forms.read(shown, raw) == {"frames": 12, "look": "very-bold", "finish": ("loop", "caption:Hi")}
 
@@ -104,7 +108,7 @@ def test_choices_read_like_words_except_names_of_formats():
 
 
 def test_the_picture_and_the_variant_come_first_and_what_all_requests_share_last():
-    names = [e.name for e in forms.entries(Wish, "wish", [PLAIN])]
+    names = [e.name for e in entries([PLAIN])]
     assert names[:2] == ["image", "variant"]
     assert set(names[-4:]) == {"seed", "export_fps", "format", "finish"}
 

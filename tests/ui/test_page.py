@@ -6,11 +6,13 @@ import gradio as gr
 import pytest
 
 from studio.errors import BadInput
+from studio.service import Studio
 from studio.ui.history import HistoryTab, cards
 from studio.ui.mode_form import ModeForm
 from studio.ui.mode_tab import ModeTab
 from studio.ui.models_tab import ModelsTab, table
 from studio.ui.page import build_page
+from tests.until import until
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def parts(studio, tmp_path):
 def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
     form = parts[ModeForm]
     request = {"variant": "svd-xt", "seed": 3, "frames": 14, "fit": "pad", "finish": ["loop"]}
-    updates = [form.follow(v) for v in form.variants]
+    updates = [form.follow_models(v) for v in form.variants["variant"]]
     updates += [form.apply_preset(p, "parallax") for p in ["", *form.presets]]
     updates += [form.complain(BadInput("x", field=e.name)) for e in form.entries]
     updates += [form.fill(request), form.content()]
@@ -37,7 +39,7 @@ def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
 
 def test_a_variant_shows_the_fields_it_listens_to_with_its_own_defaults(parts):
     form = parts[ModeForm]
-    shown = form.follow("svd-xt")
+    shown = form.follow({"variant": "svd-xt"})
     assert shown[form.cells["motion_bucket"]]["visible"] is True
     assert shown[form.cells["camera_move"]]["visible"] is False
     assert shown[form.controls["frames"]]["maximum"] == 25
@@ -152,6 +154,18 @@ def test_the_models_are_listed_with_licence_size_and_command(parts, studio):
     shown = tab._open(None)
     assert shown[tab.pull]["interactive"] is True
     assert shown[tab.remove]["interactive"] is False
+
+
+def test_the_models_tab_shows_what_is_in_memory_and_drops_what_is_idle(parts, studio, small, tiny_svd):
+    tab = parts[ModelsTab]
+    assert "No weights are in memory" in tab._open(None)[tab.ledger]
+    request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd}
+    with Studio(studio.settings) as studio:  # the variant's yaml came after the first one was opened
+        assert studio.wait(studio.submit(request).id).state == "done"
+        until(lambda: '<th scope="row">unet</th>' in tab._open(None)[tab.ledger])
+        assert "are free again" in tab._unload(None)[tab.says]
+        assert '<th scope="row">' not in tab._open(None)[tab.ledger]
+        assert "Nothing idle" in tab._unload(None)[tab.says]
 
 
 def test_only_endpoints_are_public_and_no_event_holds_up_another(parts):

@@ -80,3 +80,8 @@ def test_the_preview_moves_and_has_a_still_for_those_who_asked_for_less_motion(t
 
 def test_an_interrupted_job_says_what_to_do():
     assert "Run it again" in say.ended(job(state="interrupted"))
+
+
+def test_a_plan_is_one_sentence_and_looks_wrong_where_nothing_fits():
+    assert say.plan("fits: 6.1 of 8 GB, about 48 s") == "<p>Fits: 6.1 of 8 GB, about 48 s.</p>"
+    assert say.plan("a < b", fits=False) == '<p class="unfit">A &lt; b.</p>'
