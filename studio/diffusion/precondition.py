@@ -1,4 +1,4 @@
-"""From a network that predicts v to a denoiser: sample in, estimate of the clean sample out."""
+"""From a network that predicts v, or the noise, to a denoiser: sample in, estimate of the clean sample out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import torch
 
+from studio.diffusion.sigmas import timestep_of
+
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(x, sigma) -> estimate of the clean sample, of x's shape and dtype; sigma is a scalar tensor."""
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(c_in x, c_noise) -> v, of x's shape."""
+"""(c_in x, c_noise) -> v, or the noise, of x's shape."""
 
 
 class Scalings(NamedTuple):
@@ -41,3 +43,17 @@ def denoise_v(network: Network, x: torch.Tensor, sigma: torch.Tensor) -> torch.T
     """The clean sample that `network` sees in `x`; x's shape and dtype. `sigma` > 0, a scalar tensor."""
     c = v_scalings(sigma)
     return c.c_skip * x + c.c_out * network(c.c_in * x, c.c_noise)
+
+
+def denoise_noise(network: Network, x: torch.Tensor, sigma: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+    """The clean sample where `network` predicts the noise in `x`; x's shape and dtype. `sigma` > 0, a scalar tensor.
+
+    D(x) = x - s net(x / sqrt(s^2 + 1), t), with t the trained timestep nearest to s.
+
+    Args:
+        levels: the noise level of each timestep, on the CPU.
+
+    Source: Ho et al. 2020, eq. 11, for noise that is added, not mixed in (generative-models, `EpsScaling` with
+    `DiscreteDenoiser`).
+    """
+    return x - sigma * network(x / torch.sqrt(sigma**2 + 1), timestep_of(levels, sigma))

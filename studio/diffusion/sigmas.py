@@ -29,3 +29,40 @@ def initial_noise(noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     the bare sigma of the EDM paper.
     """
     return noise * torch.sqrt(1 + sigma**2)
+
+
+def trained_levels(trained: int, *, beta_start: float, beta_end: float) -> torch.Tensor:
+    """fp32 (trained,) on the CPU, rising: the noise level of each timestep that a discrete model was trained on.
+
+    With b_t the square of the even steps from sqrt(beta_start) to sqrt(beta_end) and a_t the product of 1 - b up to t:
+    sigma_t = sqrt((1 - a_t) / a_t).
+
+    Source: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", with the betas of Rombach et al. 2022, "High-
+    Resolution Image Synthesis with Latent Diffusion Models" (generative-models, ``linear`` in `make_beta_schedule`).
+    """
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, trained) ** 2
+    kept = torch.cumprod(1 - betas, dim=0)
+    return ((1 - kept) / kept) ** 0.5
+
+
+def leading(levels: torch.Tensor, steps: int) -> torch.Tensor:
+    """fp32 (steps + 1,): every so many of the trained levels, beginning with the second, the highest first; then 0.
+
+    The same levels as Stable Diffusion XL's published scheduler takes ("leading", with an offset of 1). It starts a
+    little below the highest: at timestep 961 of 1000 with 25 steps.
+
+    Source: Song et al. 2021, "Denoising Diffusion Implicit Models", section 4.2 (diffusers, `timestep_spacing`).
+    """
+    if not 1 <= steps <= len(levels):
+        raise ValueError(f"{steps} steps: there are {len(levels)} levels.")
+    stride = len(levels) // steps
+    chosen = (torch.arange(steps) * stride + 1).clamp(max=len(levels) - 1).flip(0)
+    return torch.cat([levels[chosen], levels.new_zeros(1)])
+
+
+def timestep_of(levels: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """fp32 scalar: the timestep whose level is nearest to `sigma`.
+
+    Source: generative-models, `DiscreteDenoiser.sigma_to_idx`.
+    """
+    return (levels - sigma.to(levels)).abs().argmin().float()

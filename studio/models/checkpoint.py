@@ -4,6 +4,9 @@ One file holds everything: ``model.diffusion_model.*`` (the UNet), ``conditioner
 ``conditioner.embedders.N.encoder.*`` (a whole autoencoder, of which the encoder is used) and ``first_stage_model.*``
 (another, of which the decoder is used). SVD, SVD-XT and SVD-XT 1.1 have the same names and shapes: which of them a
 file is, only its name or its owner can say.
+
+Stable Diffusion XL's file is laid out the same way, with two text encoders in the conditioner and one autoencoder in
+``first_stage_model``; that autoencoder also comes as a file of its own.
 """
 
 from __future__ import annotations
@@ -12,21 +15,33 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Literal
 
 from studio.errors import BadInput
 from studio.models.header import Stored, read_tensors, shown
 
-Kind = Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p"]
-"""What networks a file holds. svd: temporal decoder; the others: a decoder that knows no time."""
+Kind = Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p", "sdxl", "vae"]
+"""What networks a file holds. svd: temporal decoder; the next three: a decoder that knows no time; vae: Stable
+Diffusion's autoencoder alone, of which XL's own has the same shapes as the first."""
 
-Component = Literal["image_encoder", "unet", "vae"]
-COMPONENTS: tuple[Component, ...] = get_args(Component)
+Component = Literal["image_encoder", "unet", "vae", "text_encoder", "text_encoder_2"]
+
+COMPONENTS: tuple[Component, ...] = ("image_encoder", "unet", "vae")
+"""Of SVD and SV3D."""
+
+_COMPONENTS: Mapping[Kind, tuple[Component, ...]] = MappingProxyType(
+    {"sdxl": ("text_encoder", "text_encoder_2", "unet", "vae"), "vae": ("vae",)}
+)
+"""Of the others."""
 
 UNET = "model.diffusion_model."
 CLIP = "conditioner.embedders.0.open_clip.model."
 VISION = f"{CLIP}visual."
 FIRST_STAGE = "first_stage_model."
+
+CLIP_L = "conditioner.embedders.0.transformer."
+CLIP_G = "conditioner.embedders.1.model."
 
 _TEXT_LEFT_OVERS = tuple(
     f"{CLIP}{name}" for name in ("positional_embedding", "text_projection", "logit_scale", "token_embedding.weight",
@@ -36,6 +51,7 @@ _TEXT_LEFT_OVERS = tuple(
 
 _LABEL = f"{UNET}label_emb.0.0.weight"
 _TIME = f"{UNET}input_blocks.1.0.time_stack.in_layers.0.weight"
+_CONV_IN = f"{UNET}input_blocks.0.0.weight"
 _FLOATS = ("F16", "BF16", "F32", "F64")
 
 _PARTS = {
@@ -45,13 +61,28 @@ _PARTS = {
 }
 """What a whole checkpoint has besides the UNet."""
 
+_XL_PARTS = {
+    "the UNet": re.escape(_LABEL),
+    "the first text encoder": re.escape(f"{CLIP_L}text_model."),
+    "the second text encoder": re.escape(CLIP_G),
+    "the VAE's encoder": re.escape(f"{FIRST_STAGE}encoder."),
+    "the VAE's decoder": re.escape(f"{FIRST_STAGE}decoder."),
+}
+
+_XL_UNUSED = re.compile(
+    rf"{re.escape(CLIP_L)}text_model\.embeddings\.position_ids|{re.escape(CLIP_G)}logit_scale|denoiser\.sigmas"
+    r"|betas|(sqrt_|log_|one_minus_|recip_|recipm1_)*alphas_cumprod(_prev)?"
+)
+"""Numbers that follow from others, which some tools write along."""
+
+_BARE_VAE = ("encoder.conv_in.weight", "decoder.conv_in.weight", "quant_conv.weight", "post_quant_conv.weight")
+
 _OTHERS = (
     (r"model\.diffusion_model\.joint_blocks\.", "Stable Diffusion 3"),
     (r"(model\.diffusion_model\.)?double_blocks\.", "Flux"),
     (r".*(lora_up|lora_down|lora_A|lora_B)\b", "a LoRA"),
     (r".*motion_modules\.", "an AnimateDiff motion module"),
     (r"control_model\.", "a ControlNet"),
-    (r"conditioner\.embedders\.1\.model\.", "Stable Diffusion XL"),
     (r"conditioner\.embedders\.0\.model\.transformer\.", "the Stable Diffusion XL refiner"),
     (r"cond_stage_model\.model\.", "Stable Diffusion 2"),
     (r"cond_stage_model\.transformer\.", "Stable Diffusion 1"),
@@ -98,7 +129,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def sort_tensors(path: Path, tensors: Mapping[str, Stored]) -> Checkpoint:
     """The checkpoint that the file's tensors make; see `read_checkpoint`, of which this is the second half."""
     kind = recognise(tensors, path.name)
-    components: dict[Component, dict[str, Stored]] = {c: {} for c in COMPONENTS}
+    components: dict[Component, dict[str, Stored]] = {c: {} for c in _COMPONENTS.get(kind, COMPONENTS)}
     unknown = []
     for name, stored in tensors.items():
         part = _part(name, kind)
@@ -124,14 +155,17 @@ def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
     Raises:
         BadInput: something else; says what, where it is known.
     """
+    if any(n.startswith(CLIP_G) for n in tensors):
+        _refuse_parts(tensors, name, _XL_PARTS)
+        if _CONV_IN in tensors and tensors[_CONV_IN].shape[1:2] != (4,):
+            raise BadInput(f"{name} is a Stable Diffusion XL that fills in or edits pictures; the studio can't use it.")
+        return "sdxl"
+    if all(n in tensors for n in _BARE_VAE) and not any(n.startswith(UNET) for n in tensors):
+        return "vae"
     if _TIME not in tensors or _LABEL not in tensors:
         what = _other(tensors)
-        raise BadInput(f"{name} is {what}, not a Stable Video Diffusion or SV3D checkpoint.")
-    lacks = [what for what, pattern in _PARTS.items() if not any(re.match(pattern, n) for n in tensors)]
-    if lacks:
-        raise BadInput(
-            f"{name} is only a part of a checkpoint: it lacks {' and '.join(lacks)}.", "Use the file as published."
-        )
+        raise BadInput(f"{name} is {what}, not a Stable Video Diffusion, SV3D or Stable Diffusion XL checkpoint.")
+    _refuse_parts(tensors, name, _PARTS)
     width = tensors[_LABEL].shape[-1] if tensors[_LABEL].shape else 0
     temporal = any(n.startswith(f"{FIRST_STAGE}decoder.") and ".time_stack." in n for n in tensors)
     if any(n.startswith("conditioner.embedders.4.encoder.") for n in tensors):
@@ -147,6 +181,15 @@ def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
     )
 
 
+def _refuse_parts(tensors: Mapping[str, Stored], name: str, parts: Mapping[str, str]) -> None:
+    """Raises `BadInput` where a part has no tensor at all; `parts` are patterns by what they stand for."""
+    lacks = [what for what, pattern in parts.items() if not any(re.match(pattern, n) for n in tensors)]
+    if lacks:
+        raise BadInput(
+            f"{name} is only a part of a checkpoint: it lacks {' and '.join(lacks)}.", "Use the file as published."
+        )
+
+
 def _vae_encoder(kind: Kind) -> str:
     return f"conditioner.embedders.{1 if kind.startswith('sv3d') else 3}.encoder."
 
@@ -158,6 +201,8 @@ def _part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
     """
     if name.startswith(UNET):
         return "unet"
+    if kind in _COMPONENTS:
+        return _xl_part(name, kind)
     if name.startswith(VISION):
         return "image_encoder"
     encoder = _vae_encoder(kind)
@@ -167,6 +212,15 @@ def _part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
         return "vae"
     unused = (f"{encoder}decoder.", f"{encoder}post_quant_conv.", f"{FIRST_STAGE}encoder.", f"{FIRST_STAGE}quant_conv.")
     return "unused" if name.startswith(unused) or name in _TEXT_LEFT_OVERS else None
+
+
+def _xl_part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
+    if kind == "vae":
+        return "vae" if name.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")) else None
+    if _XL_UNUSED.fullmatch(name):
+        return "unused"
+    places: Mapping[str, Component] = {CLIP_L: "text_encoder", CLIP_G: "text_encoder_2", FIRST_STAGE: "vae"}
+    return next((component for start, component in places.items() if name.startswith(start)), None)
 
 
 def _other(tensors: Mapping[str, Stored]) -> str:

@@ -49,7 +49,7 @@ def test_the_unused_autoencoder_is_the_one_of_its_kind(write):
     [
         (
             ["conditioner.embedders.1.model.ln_final.weight", f"{UNET}label_emb.0.0.weight"],
-            "is Stable Diffusion XL, not",
+            "it lacks the first text encoder and the VAE's encoder and the VAE's decoder",
         ),
         (["conditioner.embedders.0.model.transformer.x", f"{UNET}label_emb.0.0.weight"], "the Stable Diffusion XL ref"),
         (["cond_stage_model.model.transformer.x"], "is Stable Diffusion 2, not"),

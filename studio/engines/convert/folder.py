@@ -92,6 +92,8 @@ def write_folder(
     """
     checkpoint = read_checkpoint(path)
     refuse(path, "has the unknown", list(checkpoint.unknown))
+    if checkpoint.kind in ("sdxl", "vae"):
+        raise BadInput(f"{path.name} is Stable Diffusion XL's; only SVD and SV3D are written as folders.")
     parts = {c: read_part(checkpoint, c, head_dim=head_dim, clip_head_dim=clip_head_dim) for c in COMPONENTS}
     if frames is not None:
         parts["unet"].config["num_frames"] = frames

@@ -14,7 +14,7 @@ from studio.engines.weights.layout import Opened, source_of
 from studio.engines.weights.module_weights import ModuleWeights
 from studio.engines.weights.reading import STORED_DTYPES, begins
 from studio.errors import BadInput
-from studio.models.checkpoint import COMPONENTS, Component, read_checkpoint
+from studio.models.checkpoint import Component, read_checkpoint
 from studio.models.weights import Report
 
 _WINDOW_BYTES = 128 << 20
@@ -82,7 +82,7 @@ def check(path: Path) -> None:
     """
     checkpoint = read_checkpoint(path)
     refuse(path, "has the unknown", list(checkpoint.unknown))
-    for component in COMPONENTS:
+    for component in checkpoint.components:
         read_part(checkpoint, component, head_dim=1, clip_head_dim=1).plan()
 
 

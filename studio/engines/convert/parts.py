@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from studio.engines.convert import clip, unet, vae
+from studio.engines import networks, sdxl_networks
+from studio.engines.convert import clip, sdxl, unet, vae
 from studio.engines.convert.table import Table, Target, source, targets, under
-from studio.engines.networks import build_empty
 from studio.errors import BadInput
-from studio.models.checkpoint import FIRST_STAGE, UNET, VISION, Checkpoint, Component
+from studio.models.checkpoint import CLIP_G, CLIP_L, FIRST_STAGE, UNET, VISION, Checkpoint, Component
 from studio.models.header import Stored, shown
 
 HEAD_DIM = 64
@@ -43,6 +43,7 @@ class Part:
     Args:
         table: from the file's names, prefixes included, to the module's.
         config: what ``config.json`` of a diffusers folder would say.
+        build: from component and config to the module.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Part:
     tensors: Mapping[str, Stored]
     table: Table
     config: dict[str, Any]
+    build: Callable[[str, dict[str, Any]], nn.Module] = networks.build
 
     def plan(self) -> tuple[nn.Module, list[Step]]:
         """The module on the meta device, and how to fill it: each tensor of it exactly once, each of its shape.
@@ -58,7 +60,8 @@ class Part:
             BadInput: tensors are missing, left over, or of another shape; names the first, as the file calls it.
         """
         try:
-            module = build_empty(self.component, self.config)
+            with networks.on_meta():
+                module = self.build(self.component, self.config)
         except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, RuntimeError) as e:
             raise _no_network(self.path, self.component) from e
         wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -96,8 +99,12 @@ def read_part(
         BadInput: a tensor that tells a size is missing, or the widths don't divide into heads.
     """
     sizes = _Sizes(checkpoint, component)
+    build = networks.build
     try:
-        if component == "unet":
+        if checkpoint.kind in ("sdxl", "vae"):
+            build = sdxl_networks.build
+            inner, config = _xl(checkpoint, component, sizes, head_dim)
+        elif component == "unet":
             _check_heads(checkpoint, head_dim, unet.channels(sizes), "--head-dim")
             inner = unet.table(*unet.size(sizes))
             config = unet.config(sizes, head_dim, _FRAMES[checkpoint.kind], per_frame=checkpoint.kind == "sv3d-p")
@@ -114,7 +121,21 @@ def read_part(
     table: dict[str, tuple[Target, ...]] = {}
     for path, found in inner.items():
         table |= under(_prefix(checkpoint, component, path).removesuffix("."), "", {path: found})
-    return Part(checkpoint.path, component, checkpoint.components[component], table, config)
+    return Part(checkpoint.path, component, checkpoint.components[component], table, config, build)
+
+
+def _xl(
+    checkpoint: Checkpoint, component: Component, sizes: Mapping[str, tuple[int, ...]], head_dim: int
+) -> tuple[Mapping[str, tuple[Target, ...]], dict[str, Any]]:
+    """Table and config of one of Stable Diffusion XL's networks."""
+    if component == "unet":
+        _check_heads(checkpoint, head_dim, unet.channels(sizes), "--head-dim")
+        return sdxl.unet_table(*unet.size(sizes)), sdxl.unet_config(sizes, head_dim)
+    if component == "vae":
+        return sdxl.vae_table(sizes), sdxl.vae_config(sizes)
+    if component == "text_encoder":
+        return sdxl.text_table(), sdxl.text_config(sizes)
+    return sdxl.open_text_table(sizes), sdxl.open_text_config(sizes)
 
 
 class _Sizes(dict[str, tuple[int, ...]]):
@@ -132,7 +153,16 @@ class _Sizes(dict[str, tuple[int, ...]]):
 
 
 def _prefixes(checkpoint: Checkpoint, component: Component) -> tuple[str, ...]:
-    return {"unet": (UNET,), "image_encoder": (VISION,), "vae": (checkpoint.vae_encoder, FIRST_STAGE)}[component]
+    if component == "vae" and checkpoint.kind in ("sdxl", "vae"):
+        return (FIRST_STAGE,) if checkpoint.kind == "sdxl" else ("",)
+    places: dict[Component, tuple[str, ...]] = {
+        "unet": (UNET,),
+        "image_encoder": (VISION,),
+        "vae": (checkpoint.vae_encoder, FIRST_STAGE),
+        "text_encoder": (CLIP_L,),
+        "text_encoder_2": (CLIP_G,),
+    }
+    return places[component]
 
 
 def _prefix(checkpoint: Checkpoint, component: Component, name: str) -> str:
