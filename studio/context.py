@@ -34,6 +34,7 @@ class Context:
         find_input: turns the path in a request into a path on disk.
         cancelled: True once the user asked to stop.
         show: writes a preview clip to a file and returns the event for it, or None when it is too soon for another.
+        find_lora: turns a LoRA's file name into a path.
         keep: puts a state where the next process finds it, when it is time to.
         kept: what was kept last for this very request.
     """
@@ -48,6 +49,7 @@ class Context:
         find_input: Callable[[str], Path],
         cancelled: Callable[[], bool] = lambda: False,
         show: Callable[[Preview], events.Preview | None] = lambda make: None,
+        find_lora: Callable[[str], Path] = Path,
         keep: Callable[[Mapping[str, np.ndarray]], None] = lambda state: None,
         kept: Callable[[], Mapping[str, np.ndarray] | None] = lambda: None,
     ) -> None:
@@ -59,9 +61,11 @@ class Context:
         self._find_input = find_input
         self._cancelled = cancelled
         self._show = show
+        self._find_lora = find_lora
         self._keep = keep
         self._kept = kept
         self._loaded: tuple[str, int] | None = None
+        self._noticed: set[str] = set()
 
     def check(self) -> None:
         """Raises `Cancelled` once the user asked for it; call it wherever nothing is reported for long."""
@@ -99,8 +103,10 @@ class Context:
         self._emit(events.Writing(job_id=self.job_id, done=done, total=total))
 
     def notice(self, sentence: str) -> None:
-        """Tells the user something although the job goes on."""
-        self._emit(events.Notice(job_id=self.job_id, message=sentence))
+        """Tells the user something although the job goes on; the same sentence once."""
+        if sentence not in self._noticed:
+            self._noticed.add(sentence)
+            self._emit(events.Notice(job_id=self.job_id, message=sentence))
 
     def keep(self, state: Mapping[str, np.ndarray]) -> None:
         """Keeps all that is needed to go on from here, should this process die; call it whenever there is more.
@@ -116,6 +122,14 @@ class Context:
     def input(self, path: str) -> Path:
         """Where the file that a request names lies."""
         return self._find_input(path)
+
+    def lora(self, name: str) -> Path:
+        """Where the LoRA of that file name lies.
+
+        Raises:
+            BadInput: it is not there.
+        """
+        return self._find_lora(name)
 
     def lease(self, variant: str) -> AbstractContextManager[Any]:
         """``with ctx.lease("svd-xt") as engine``: the variant's engine, pinned until the block ends.

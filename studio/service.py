@@ -151,6 +151,8 @@ class Studio:
     def plan(self, request: Mapping[str, Any] | Request, *, device: KnownDevice | None = None) -> Forecast:
         """What the request will need, before it is asked for; one line for a person in `says`.
 
+        Where several models work on it one after the other, it is what the one needs that needs most.
+
         Args:
             device: the one to plan for; by default the one that jobs last ran on, as it was then.
 
@@ -158,9 +160,19 @@ class Studio:
             BadInput: the request won't do.
         """
         complete, _ = self.check(request)
-        spec, known = self.catalog.get(complete.variant), profile_key(complete.mode, complete.model_dump())
-        usable, took_s = self.variant(spec.id).usable, sum(self._journal.profile(known).values()) or None
-        return forecast(spec, complete, self.settings, usable=usable, last_seconds=took_s, device=device)
+        took = self._journal.profile(profile_key(complete.mode, complete.model_dump()))
+        found = [
+            forecast(
+                spec,
+                wish,
+                self.settings,
+                usable=self.variant(spec.id).usable,
+                last_seconds=sum(took.values()) or None,
+                device=device,
+            )
+            for spec, wish in all_modes()[complete.mode].uses(complete, self.catalog)
+        ]
+        return max(found, key=lambda f: (not f.fits, f.least_bytes))
 
     def submit(self, request: Mapping[str, Any] | Request, *, output: Path | None = None, session: str = "") -> Job:
         """Journals the request as a job, and returns at once.

@@ -74,6 +74,12 @@ class Settings(BaseModel):
         return self.models_dir or self.home / "models"
 
     @property
+    def loras(self) -> tuple[Path, ...]:
+        """The folders of LoRAs: the studio's own, then ComfyUI's."""
+        theirs = () if self.comfyui_dir is None else (self.comfyui_dir, self.comfyui_dir / "models")
+        return (self.models / "loras", *(folder / "loras" for folder in theirs))
+
+    @property
     def outputs(self) -> Path:
         """The folder of finished files."""
         return self.home / "outputs"

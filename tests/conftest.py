@@ -1,6 +1,11 @@
 """What several tests share: a photo, a home, a studio on it, and SVD at tiny size."""
 
+import os
 from pathlib import Path
+
+# The tests run in as many processes as there are cores: threads of their own would only get in each other's way.
+# Before torch is imported, and for the device processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

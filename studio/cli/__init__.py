@@ -22,6 +22,7 @@ from studio.cli.models import models_app
 from studio.cli.options import give_signature, option, parameter, preset_parameter, read
 from studio.cli.plan import plan_app
 from studio.cli.progress import show_progress
+from studio.cli.toybox import toybox
 from studio.errors import StudioError
 from studio.jobs.job import Job
 from studio.modes import Mode, all_modes
@@ -29,7 +30,7 @@ from studio.service import Studio
 
 app = typer.Typer(
     name="studio",
-    help="SVD Studio: short clips from a picture.",
+    help="SVD Studio: short clips from a picture or a sentence.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -127,6 +128,7 @@ def _mode_command(mode: Mode) -> Callable[..., None]:
 
 for _mode in all_modes().values():
     app.command(_mode.id)(_mode_command(_mode))
+app.command()(toybox)
 
 
 # --- jobs and files -------------------------------------------------------------------------------------------

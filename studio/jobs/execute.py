@@ -17,7 +17,7 @@ from studio import events
 from studio.context import Context, Preview
 from studio.errors import Cancelled, DeviceLost, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
-from studio.jobs.inputs import find_input
+from studio.jobs.inputs import find_input, find_lora
 from studio.jobs.job import failed
 from studio.jobs.resume import Resume
 from studio.jobs.task import Task
@@ -109,13 +109,14 @@ def _run(
         emit=emit,
         lease=lambda variant, ctx: workshop.manager.lease(variant, ctx.loading),
         find_input=lambda path: find_input(path, workshop.settings.inputs),
+        find_lora=lambda name: find_lora(name, workshop.settings.loras),
         cancelled=cancelled,
         show=_Previews(task.job_id, scratch / "preview.webp"),
         keep=resume.keep,
         kept=resume.kept,
     )
     ctx.check()
-    variants = [getattr(request, role) for role in mode.used_roles(request, workshop.catalog)]
+    variants = [spec.id for spec, _ in mode.uses(request, workshop.catalog)]
     with workshop.hold_device(variants, ctx):
         result: Result = mode.run(request, ctx)
     clip = finish(result.clip, request.finish, check=ctx.check)

@@ -37,6 +37,11 @@ class Forecast:
         return self.plans is None or self.plans.chosen is not None
 
     @property
+    def least_bytes(self) -> int:
+        """What the leanest plan needs; 0 for an embedded engine."""
+        return 0 if self.plans is None else self.plans.least_bytes
+
+    @property
     def seconds(self) -> float | None:
         """What the last job of this kind took, else what is predicted; None where nobody knows."""
         if self.last_seconds is not None or self.plans is None or not self.known:

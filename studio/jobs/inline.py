@@ -27,7 +27,7 @@ def workshop(settings: Settings) -> tuple[Workshop, Health]:
     if key not in _workshops:
         _workshops.clear()
         shop = Workshop(settings)
-        shop.manager.expect(_upcoming)
+        shop.expect(_upcoming)
         _workshops[key] = shop, Health(shop.manager, LeakGuard.usual())
     return _workshops[key]
 
@@ -36,7 +36,7 @@ def expect(upcoming: Sequence[dict[str, Any]]) -> None:
     """Says what comes after the running job, in order: each with ``variant`` and ``request``."""
     _upcoming[:] = upcoming
     for shop, _ in list(_workshops.values()):
-        shop.manager.expect(upcoming)
+        shop.expect(upcoming)
 
 
 def unload() -> tuple[int, dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from studio.errors import BadInput
@@ -69,3 +70,18 @@ def drop_unused(folder: Path, in_use: set[str], *, older_than: float) -> int:
     for path in idle:
         path.unlink(missing_ok=True)
     return len(idle)
+
+
+def find_lora(name: str, folders: Sequence[Path]) -> Path:
+    """The LoRA of that file name in the first of the folders that has it; the suffix may be left out.
+
+    Raises:
+        BadInput: it is in none, or the name is not that of a file.
+    """
+    file = name if name.endswith(".safetensors") else f"{name}.safetensors"
+    if not re.fullmatch(r"[\w\- .+()]+", file):
+        raise BadInput(f"loras: {name!r} is not a file name.", "Give the name alone, without a folder.", field="loras")
+    for folder in folders:
+        if (folder / file).is_file():
+            return folder / file
+    raise BadInput(f"loras: {file} is not in {folders[0]}.", "Put it there, or check its name.", field="loras")

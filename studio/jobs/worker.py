@@ -117,7 +117,7 @@ class Worker:
         while True:
             upcoming = self._upcoming.get()
             if self._upcoming.empty():
-                self._workshop.manager.expect(upcoming)
+                self._workshop.expect(upcoming)
 
     def _run(self, task: Task) -> None:
         def emit(event: Event) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from studio.context import Context
 from studio.engines import family_module
-from studio.errors import BadInput
+from studio.errors import BadInput, StudioError
 from studio.jobs.forecast import limits_of
 from studio.models.catalog import Catalog
 from studio.models.installed import Installed, find
 from studio.models.manager import ModelManager
 from studio.models.memory import Device, choose_device
 from studio.models.spec import VariantSpec
+from studio.modes import all_modes
 from studio.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -50,6 +56,22 @@ class Workshop:
         """Where the variant's weights are, those in the device's dtype first; None where they are not."""
         dtype = "fp32" if spec.bundled else self.manager.device.dtype
         return find(spec, models_dir=self.settings.models, comfyui_dir=self.settings.comfyui_dir, precision=dtype)
+
+    def expect(self, upcoming: Sequence[Mapping[str, Any]]) -> None:
+        """Tells the manager what comes after the running job, in order.
+
+        Args:
+            upcoming: of each waiting job its complete ``request``.
+        """
+        uses: list[tuple[str, Any]] = []
+        for job in upcoming:
+            try:
+                mode = all_modes()[job["request"]["mode"]]
+                request = mode.request.model_validate(job["request"])
+                uses.extend((spec.id, wish) for spec, wish in mode.uses(request, self.catalog))
+            except (KeyError, ValidationError, StudioError) as e:  # an older studio's, or its variant is gone
+                log.info("a waiting job can't be foreseen: %s", e)
+        self.manager.expect(uses)
 
     @contextmanager
     def hold_device(self, variants: Sequence[str], ctx: Context) -> Iterator[None]:

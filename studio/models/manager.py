@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 from studio.errors import Cancelled, NotInstalled, StudioError
@@ -243,32 +243,24 @@ class ModelManager:
 
     # --- the queue --------------------------------------------------------------------------------------------
 
-    def expect(self, upcoming: Sequence[Mapping[str, Any]]) -> None:
-        """Says which jobs come after the one that runs, in order.
-
-        Args:
-            upcoming: each with ``variant`` and its complete ``request``.
-        """
+    def expect(self, upcoming: Sequence[tuple[str, Any]]) -> None:
+        """Says which variants come after the job that runs, in order, each with what it will be asked for."""
         phases: list[Foreseen] = []
-        for job in upcoming:
+        for variant, wish in upcoming:
             try:
-                phases.extend(self._foresee(str(job["variant"]), job["request"]))
+                phases.extend(self._foresee(variant, wish))
             except (StudioError, OSError, AttributeError, TypeError) as e:
                 log.info("a waiting job can't be foreseen: %s", e)
         with self._lock:
             self._upcoming = tuple(phases)
 
-    def _foresee(self, variant: str, request: Mapping[str, Any]) -> list[Foreseen]:
+    def _foresee(self, variant: str, wish: Any) -> list[Foreseen]:
         spec = self.catalog.get(variant)
         installed = None if spec.bundled else self._find(spec)
         if installed is None:
             return []
-        costs = phases_of(
-            spec,
-            SimpleNamespace(**request),
-            value_bytes=2 if self.device.dtype == "fp16" else 4,
-            exact_savings=self.exact_savings,
-        )
+        value_bytes = 2 if self.device.dtype == "fp16" else 4
+        costs = phases_of(spec, wish, value_bytes=value_bytes, exact_savings=self.exact_savings)
         return [
             Foreseen(tuple((spec, installed, c) for c in cost.components), cost.ways[0].working_bytes) for cost in costs
         ]

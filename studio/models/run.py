@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DOING = {"encode": "encoding the picture", "sample": "sampling", "decode": "decoding"}
+_DOING = {"prompt": "reading the prompt", "encode": "encoding the picture", "sample": "sampling", "decode": "decoding"}
 
 
 Use = tuple[VariantSpec, Installed, str]

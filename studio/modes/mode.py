@@ -15,6 +15,7 @@ import numpy as np
 from studio.context import Context
 from studio.media.clip import Clip
 from studio.models.catalog import Catalog
+from studio.models.spec import VariantSpec
 from studio.modes.request import Request
 
 
@@ -52,6 +53,7 @@ class Mode:
             first that it has being the one that counts. ``variant`` alone, with the mode's id, by default.
         needs: request, catalog -> the roles that it really uses, in the order of use; all of them by default. What has
             nothing to do need not be installed.
+        wish: request, role -> the request as that role's engine sees it; the request itself by default.
         action: the word on the button.
         order: position among the tabs.
         request: the pydantic model of its request.
@@ -70,6 +72,7 @@ class Mode:
     inputs: Mapping[str, Callable[[Path], str]] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: Callable[[Any, Catalog], tuple[str, ...]] | None = None
+    wish: Callable[[Any, str], Any] = lambda request, role: request
 
     def __post_init__(self) -> None:
         if not self.roles:
@@ -78,6 +81,11 @@ class Mode:
     def used_roles(self, request: Request, catalog: Catalog) -> tuple[str, ...]:
         """The roles whose variants that request runs, in the order in which they run."""
         return tuple(self.roles) if self.needs is None else self.needs(request, catalog)
+
+    def uses(self, request: Request, catalog: Catalog) -> list[tuple[VariantSpec, Any]]:
+        """The variants that the request runs, in the order in which they run, each with what it is asked for."""
+        used = self.used_roles(request, catalog)
+        return [(catalog.get(getattr(request, role), field=role), self.wish(request, role)) for role in used]
 
 
 @lru_cache(maxsize=1)

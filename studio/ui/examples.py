@@ -12,13 +12,18 @@ from studio.ui.mode_form import ModeForm
 
 
 class ExampleRow:
-    """The shipped requests of one mode, as thumbnails of their first picture. Build it inside open Blocks."""
+    """The shipped requests of one mode, as thumbnails of their first picture, or else by their prompts.
+
+    Build it inside open Blocks.
+    """
 
     def __init__(self, studio: Studio, mode: Mode) -> None:
         self._requests = list(studio.examples(mode.id).values())
-        first = next(iter(mode.inputs), None)
+        picture = next(iter(mode.inputs), None)
+        first = picture or ("prompt" if "prompt" in mode.request.model_fields else None)
+        shown = gr.Image(render=False, type="filepath") if picture else gr.Textbox(render=False)
         self.row = gr.Dataset(
-            components=[gr.Image(render=False, type="filepath")],
+            components=[shown],
             samples=[[request[first]] for request in self._requests] if first else [],
             type="index",
             label="Examples",

@@ -111,7 +111,12 @@ def entries(request: type[Request], offered: Mapping[str, Mapping[str, Mapping[s
             )
         )
     rank = {"picture": 0, "prompt": 0, "variant": 1}
-    return sorted(found, key=lambda e: rank.get(e.kind, 3 if e.name in Request.model_fields else 2))
+
+    def place(entry: Entry) -> tuple[int, bool]:
+        """What a model is given comes before it, and the model that ends the work after the others."""
+        return rank.get(entry.kind, 3 if entry.name in Request.model_fields else 2), entry.name == "variant"
+
+    return sorted(found, key=place)
 
 
 def narrowed(entry: Entry, option: Option | None) -> Entry:

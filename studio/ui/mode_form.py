@@ -26,6 +26,9 @@ CLEAR_JS = "() => ({__type__: 'update', visible: false})"
 NO_FILE = f"input:{'0' * 64}.png"
 """Stands for a file that is yet to come, where a request is only planned."""
 
+NO_WORDS = " "
+"""Stands for a text that is yet to be written, likewise."""
+
 WIDE = ("picture", "prompt", "variant", "seed")
 """Kinds of fields that are drawn in their own way, over the whole width."""
 
@@ -290,6 +293,8 @@ class ModeForm:
                 sent[entry.name] = given_path(sent[entry.name], self.roots, entry.name)
                 if sent[entry.name] is None and not complete:
                     sent[entry.name] = NO_FILE
+            elif entry.kind == "prompt" and not complete:
+                sent[entry.name] = sent[entry.name] or NO_WORDS
             elif entry.kind == "seed" and dice:
                 sent[entry.name] = None
         values = form.read(shown, sent)

@@ -17,7 +17,7 @@ from studio.service import Studio
 from studio.ui import say
 from studio.ui.examples import ExampleRow
 from studio.ui.mode_form import CLEAR_JS, ModeForm
-from studio.ui.watch import ResultPanel, find_job
+from studio.ui.watch import ResultPanel, find_job, stills
 
 PLAY_JS = "() => { window.studioPage?.play() }"
 """Starts the finished clip, unless the system asks for less motion."""
@@ -79,6 +79,29 @@ class ModeTab:
         self.resume.click(self._watch, [self.wanted], watched, trigger_mode="multiple", **PRIVATE)
         arrived = demo.load(self._arrive, [self.last], [self.wanted, *models], **PRIVATE)
         self.watch_after(arrived)
+
+    def wire_stills(self, selected: gr.Tabs, animator: ModeTab) -> None:
+        """Lets a picture that a job made be animated in another tab.
+
+        Args:
+            selected: the tabs, to open another one.
+        """
+        p, form = self.panel, animator.form
+
+        def choose(event: gr.SelectData) -> int:
+            return int(event.index)
+
+        p.stills.select(choose, None, [p.chosen], **PRIVATE)
+
+        def send(wanted: str, chosen: int) -> dict[Any, Any]:
+            job = find_job(self.studio, wanted)
+            found = stills(job) if job is not None else []
+            if not found:
+                return {p.status: say.message("The picture is not there any more.", tone="bad")}
+            request = {**form.first(), "image": str(found[min(int(chosen), len(found) - 1)])}
+            return {selected: gr.update(selected=animator.mode.id), **form.fill(request)}
+
+        p.animate.click(send, [self.wanted, p.chosen], [selected, p.status, *form.outputs], **PRIVATE)
 
     def watch_after(self, event: Any) -> None:
         """Lets the panel follow the wanted job once `event` is over."""

@@ -20,7 +20,8 @@ WAITING = 256
 """Events of all pages that may wait at once; no event holds up another, so this is only reached under a flood."""
 
 _MASTHEAD = (
-    '<header class="masthead"><h1>SVD Studio</h1><p>Short clips from a picture, made on this machine.</p></header>'
+    '<header class="masthead"><h1>SVD Studio</h1>'
+    "<p>Short clips from a picture or a sentence, made on this machine.</p></header>"
 )
 _HELP = '<p class="help"><kbd>Ctrl</kbd> <kbd>Enter</kbd> runs, <kbd>Esc</kbd> cancels.</p>'
 
@@ -57,6 +58,7 @@ def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> P
         gr.HTML(_HELP)
         for tab in tabs.values():
             tab.wire(demo)
+            tab.wire_stills(selected, tabs["image-to-video"])
         history.wire(history_tab, selected)
         models.wire(models_tab)
         add_endpoints(studio, (uploads, settings.inputs, settings.outputs), stopping)

@@ -62,6 +62,12 @@ class ResultPanel:
         )
         self.still = gr.HTML("", elem_id=f"{name}-still", visible=False)
         self.download = gr.DownloadButton("Download", elem_id=f"{name}-download", visible=False)
+        self.stills = gr.Gallery(
+            label="Pictures", elem_id=f"{name}-stills", elem_classes=["stills"], visible=False, interactive=False,
+            columns=3, height="auto", object_fit="contain", buttons=["fullscreen", "download"],
+        )  # fmt: skip
+        self.chosen = gr.State(0)
+        self.animate = gr.Button("Animate this picture", elem_id=f"{name}-animate", visible=False)
         self.about = gr.HTML("", elem_id=f"{name}-about", visible=False)
 
     @property
@@ -69,6 +75,7 @@ class ResultPanel:
         """What `attach` writes to."""
         return [
             self.status, self.spoken, self.preview, self.video, self.still, self.download, self.about, self.cancel,
+            self.stills, self.chosen, self.animate,
         ]  # fmt: skip
 
     async def attach(self, job_id: str, session: str) -> AsyncIterator[dict[Any, Any]]:
@@ -107,7 +114,12 @@ class ResultPanel:
             self.download: gone,
             self.about: gone,
             self.cancel: gr.update(interactive=False),
+            **self._no_stills(),
         }
+
+    def _no_stills(self) -> dict[Any, Any]:
+        gone = gr.update(visible=False)
+        return {self.stills: gr.update(value=None, visible=False), self.chosen: 0, self.animate: gone}
 
     def show(self, job: Job, *, new_preview: bool = True) -> dict[Any, Any]:
         """The panel for this snapshot."""
@@ -123,6 +135,7 @@ class ResultPanel:
             self.download: gone,
             self.about: gone,
             self.cancel: gr.update(interactive=True),
+            **self._no_stills(),
         }
         if not job.preview:
             shown[self.preview] = gr.update(value="", visible=False)
@@ -144,7 +157,25 @@ class ResultPanel:
             self.download: download(clip),
             self.about: gr.update(value=settings_used(job), visible=bool(clip)),
             self.cancel: gr.update(interactive=False),
+            **self._show_stills(job),
         }
+
+    def _show_stills(self, job: Job) -> dict[Any, Any]:
+        """The pictures that go with the clip, the one that was animated chosen."""
+        found = stills(job)
+        if not found:
+            return self._no_stills()
+        shown = [(str(path), f"{i} of {len(found)}") for i, path in enumerate(found, start=1)]
+        return {
+            self.stills: gr.update(value=shown, visible=True, columns=min(3, len(found)), selected_index=0),
+            self.chosen: 0,
+            self.animate: gr.update(visible=True),
+        }
+
+
+def stills(job: Job) -> list[Path]:
+    """The pictures that go with the job's clip and are still there."""
+    return [Path(f) for f in job.files[1:] if f.endswith(".png") and Path(f).is_file()]
 
 
 def find_job(studio: Studio, job_id: str) -> Job | None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from studio.media.probe import probe
+from studio.modes import all_modes
 from studio.settings import shipped
 
 EXAMPLES = sorted(shipped("examples").glob("*.yaml"))
@@ -18,7 +19,8 @@ def test_there_are_examples():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_it_runs_as_it_stands_only_smaller(studio, path):
     request = yaml.safe_load(path.read_text(encoding="utf-8"))
-    request["image"] = str(path.parent / request["image"])
+    for field in all_modes()[request["mode"]].inputs:
+        request[field] = str(path.parent / request[field])
     complete, notices = studio.check(request)
     assert notices == []
     job = studio.wait(studio.submit({**request, "width": 160, "height": 96, "frames": 16}).id)
@@ -28,9 +30,12 @@ def test_it_runs_as_it_stands_only_smaller(studio, path):
 
 
 def test_the_service_offers_them_with_files_that_are_there(studio):
-    offered = studio.examples("image-to-video")
-    assert set(offered) == {p.stem for p in EXAMPLES}
-    assert all(Path(request["image"]).is_file() for request in offered.values())
+    offered = {mode: studio.examples(mode) for mode in all_modes()}
+    assert {name for examples in offered.values() for name in examples} == {p.stem for p in EXAMPLES}
+    for mode, examples in offered.items():
+        assert examples, mode
+        files = [request[field] for request in examples.values() for field in all_modes()[mode].inputs]
+        assert all(Path(file).is_file() for file in files)
 
 
 def test_every_example_picture_has_its_licence_beside_it():

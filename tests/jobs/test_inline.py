@@ -9,7 +9,7 @@ from studio.errors import DeviceLost
 from studio.jobs import inline
 from studio.jobs.health import LeakGuard
 from studio.jobs.worker import Worker
-from studio.models.manager import ModelManager
+from studio.jobs.workshop import Workshop
 from studio.service import Studio
 from tests.until import until
 
@@ -20,7 +20,8 @@ COMING = [{"variant": "svd-xt", "request": {"frames": 25}}]
 def foreseen(monkeypatch):
     """What managers were told of the queue."""
     heard = []
-    monkeypatch.setattr(ModelManager, "expect", lambda self, upcoming: heard.append(list(upcoming)))
+    monkeypatch.setattr(inline, "_workshops", {})
+    monkeypatch.setattr(Workshop, "expect", lambda self, upcoming: heard.append(list(upcoming)))
     return heard
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,8 +146,7 @@ def test_what_the_queue_will_need_is_known_and_prefetched_beside_the_last_phase(
     manager = make()
     animate(manager, "second")
     manager.unload()
-    following = vars(request(width=64, height=64, frames=4, steps=1, decode_chunk=4))
-    manager.expect([{"variant": "second", "request": following}])
+    manager.expect([("second", request(width=64, height=64, frames=4, steps=1, decode_chunk=4))])
     animate(manager, "first")
     manager._prefetching.join(timeout=60)
     assert {row["variants"][0] for row in manager.ledger()["components"] if row["component"] == "unet"} == set(VARIANTS)
@@ -156,7 +156,7 @@ def test_what_the_queue_will_need_is_known_and_prefetched_beside_the_last_phase(
 
 def test_a_waiting_job_that_can_not_be_foreseen_is_passed_over(make):
     manager = make()
-    manager.expect([{"variant": "gone", "request": {}}, {"variant": "first", "request": {"frames": None}}])
+    manager.expect([("gone", None), ("first", SimpleNamespace(frames=None))])
     assert animate(manager, "first").shape == (4, 64, 64, 3)
 
 
