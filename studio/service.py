@@ -116,8 +116,8 @@ class Studio:
         return intake.read_examples(all_modes()[mode], self.settings.examples)
 
     def variants(self, *capabilities: str) -> list[VariantStatus]:
-        """The variants that can do one of these, or all; the usable ones first."""
-        specs = self.catalog.able(*capabilities) if capabilities else self.catalog
+        """The variants that can do one of these, or anything at all; the usable ones first."""
+        specs = self.catalog.able(*capabilities) if capabilities else [s for s in self.catalog if s.capabilities]
         found = [self.variant(spec.id) for spec in specs]
         return sorted(found, key=lambda v: not v.usable)
 
