@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,8 @@ class Installed:
             component's ``config.json`` lies beside it, but for the plain layout, where it needs none. In sgm layout one
             file under ``checkpoint``.
         dtype: of the tensors in the files.
+
+    In every layout a component may have a single file of its own among the weights, wherever that lies.
     """
 
     variant: str
@@ -45,13 +47,13 @@ class Installed:
 
     def files(self, component: str) -> tuple[Path, ...]:
         """The `.safetensors` files that hold the component."""
-        path = self.root if self.layout == "sgm" else self.weights[component]
+        path = self.weights.get(component, self.root) if self.layout == "sgm" else self.weights[component]
         return tuple(shards(path)) if path.name.endswith(".index.json") else (path,)
 
     def component_bytes(self, component: str) -> int:
         """Bytes of the component's weights on disk; of a single file, of the tensors that the component takes."""
         if self.layout == "sgm":
-            return read_checkpoint(self.root).component_bytes(component)
+            return read_checkpoint(self.files(component)[0]).component_bytes(component)
         return sum(p.stat().st_size for p in self.files(component))
 
     @property
@@ -111,6 +113,27 @@ def look(
         hub_cache: None for the place that ``HF_HUB_CACHE``, ``HF_HOME`` or ``XDG_CACHE_HOME`` names.
         precision: which files to take where both are there: "fp32", or else fp16.
     """
+    found = _look(spec, models_dir, comfyui_dir, hub_cache or default_hub_cache(), precision)
+    if found.installed is None or not spec.own_files:
+        return found
+    folders = [models_dir] + ([] if comfyui_dir is None else [comfyui_dir, comfyui_dir / "models"])
+    own = dict(found.installed.weights)
+    for component, names in spec.own_files.items():
+        places = (folder / "vae" / name for name in names for folder in folders)
+        path = next(filter(_is_vae, places), None)
+        if path is not None:
+            own[component] = path
+    return Finding(replace(found.installed, weights=own))
+
+
+def _is_vae(path: Path) -> bool:
+    try:
+        return path.is_file() and read_checkpoint(path).kind == "vae"
+    except BadInput:
+        return False
+
+
+def _look(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, hub_cache: Path, precision: str) -> Finding:
     if spec.bundled:
         return Finding(Installed(spec.id, "bundled", Path(), {}, "fp32"))
     for source in spec.sources:
@@ -125,7 +148,7 @@ def look(
     )
     spoilt: Path | None = None
     for source in sources:
-        for folder in _folders(spec, source, models_dir, comfyui_dir, hub_cache or default_hub_cache()):
+        for folder in _folders(spec, source, models_dir, comfyui_dir, hub_cache):
             weights = _weights_in(folder, source)
             if weights is None:
                 continue
@@ -184,7 +207,7 @@ def verify(
 
     for component in installed.weights:
         for file in installed.files(component):
-            inside = file.relative_to(installed.root).as_posix()
+            inside = _inside(file, installed.root)
             wanted = known.get(inside) or _hash_in_cache(file) or (published or {}).get(file.stat().st_size)
             if stored_dtype(file) is None:
                 checked.append(Checked(file, False, "damaged or cut short"))
@@ -193,7 +216,7 @@ def verify(
             else:
                 same = sha256_of(file, heard) == wanted
                 checked.append(Checked(file, same, "as published" if same else "differs from what was published"))
-    wrong = [f"{c.file.relative_to(installed.root.parent)} ({c.says})" for c in checked if c.ok is False]
+    wrong = [f"{_inside(c.file, installed.root.parent)} ({c.says})" for c in checked if c.ok is False]
     if wrong:
         raise StudioError(
             f"{installed.variant}: {', '.join(wrong)}.",
@@ -202,6 +225,11 @@ def verify(
             else f"Run: python -m studio models remove {installed.variant}, then pull it again.",
         )
     return checked
+
+
+def _inside(file: Path, folder: Path) -> str:
+    """The file as seen from the folder; by its name where it lies elsewhere."""
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
 
 
 def remove(spec: VariantSpec, models_dir: Path) -> int:

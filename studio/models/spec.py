@@ -112,6 +112,11 @@ class VariantSpec(_Data):
         default_factory=dict, description="what the family's engine reads: frames, sigmas, scaling, ..."
     )
     component_bytes: dict[str, int] = Field(default_factory=dict, description="weights in fp16, by component")
+    own_files: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="component -> names of single files that stand in its place where they lie in a folder called vae, "
+        "the models folder's or ComfyUI's; the first that is there",
+    )
     published: dict[int, str] = Field(
         default_factory=dict, description="bytes of a weights file as the publisher has it -> its sha256"
     )
