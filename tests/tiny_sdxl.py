@@ -81,6 +81,9 @@ _INDEX = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+BUCKETS = [[64, 128], [64, 64], [128, 64]]
+"""Sizes that it is said to be trained at."""
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -119,11 +122,14 @@ def tiny_sdxl_weights(dtype: Literal["fp32", "fp16"] = "fp32") -> dict[str, str]
 def tiny_sdxl_yaml(id: str, folder: Path, *, capability: str = "text-to-image") -> Path:
     """`folder/<id>.yaml`: a variant of the sdxl family whose weights are looked for in `<models_dir>/<id>`."""
     options = {
-        "width": {"default": 64, "min": 64, "max": 512, "multiple_of": 64},
-        "height": {"default": 64, "min": 64, "max": 512, "multiple_of": 64},
-        "steps": {"default": 2},
-        "sampler": {"default": "euler"},
-        "guidance_scale": {"default": 5.0},
+        "negative_prompt": {"default": ""},
+        "style": {"default": "none"},
+        "loras": {"default": []},
+        "width": {"default": 64},
+        "height": {"default": 64},
+        "paint_steps": {"default": 2},
+        "paint_sampler": {"default": "euler"},
+        "paint_guidance": {"default": 5.0},
     }
     spec = {
         "id": id,
@@ -144,7 +150,7 @@ def tiny_sdxl_yaml(id: str, folder: Path, *, capability: str = "text-to-image") 
             {"kind": "file", "names": [f"{id}.safetensors"], "holds": "sdxl", "total_bytes": 30_000_000},
         ],
         "licence": {"name": "made by the tests"},
-        "facts": {"beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
+        "facts": {"beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000, "buckets": BUCKETS},
         "component_bytes": {"text_encoder": 300_000, "text_encoder_2": 350_000, "unet": 14_000_000, "vae": 1_000_000},
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -79,8 +79,10 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
         BadInput: it is in none, or the name is not that of a file.
     """
     file = name if name.endswith(".safetensors") else f"{name}.safetensors"
-    if not re.fullmatch(r"[\w\- .+()]+", file):
-        raise BadInput(f"loras: {name!r} is not a file name.", "Give the name alone, without a folder.", field="loras")
+    if not name or len(file.encode(errors="replace")) > 255 or re.search(r"[/\\:\x00-\x1f]", file):
+        raise BadInput(
+            f"loras: {name[:60]!r} is not a file name.", "Give the name alone, without a folder.", field="loras"
+        )
     for folder in folders:
         if (folder / file).is_file():
             return folder / file

@@ -130,7 +130,8 @@ def check_size(request: Request, settings: Settings) -> None:
     frames, steps = values.get("frames") or 1, values.get("steps") or 1
     pixels = (values.get("width") or 1) * (values.get("height") or 1)
     if "width" in values and "frames" in values:
-        shape = expect(Shape(frames, values["width"], values["height"], values["export_fps"]), values["finish"])
+        fps = values["export_fps"] or 1.0  # pictures that don't move have none
+        shape = expect(Shape(frames, values["width"], values["height"], fps), values["finish"])
         check_format(f".{values['format']}", frames=shape.frames, width=shape.width, height=shape.height, fps=shape.fps)
     if frames * pixels > settings.clip_limit:
         most = max(1, int(settings.clip_limit // pixels))

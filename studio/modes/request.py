@@ -78,6 +78,13 @@ def bad_field(error: ValidationError, request: type[Request]) -> BadInput:
         return BadInput(f"{field}: this is not an option here.", "Leave it out, or check its spelling.", field=field)
     if first["type"] == "missing":
         return BadInput(f"{field}: it is missing.", f"It takes {takes(request, field)}.", field=field)
+    if first["type"] == "string_too_long" and first["ctx"]["max_length"] >= 1000:
+        most = first["ctx"]["max_length"]
+        return BadInput(
+            f"{field}: it is longer than the {most:,} characters that it takes.".replace(",", " "),
+            "Shorten it.",
+            field=field,
+        )
     given = repr(first["input"])
     shown = given if len(given) <= 60 else f"{given[:57]}..."
     return BadInput(f"{field}: {shown} won't do; it takes {takes(request, field)}.", field=field)

@@ -11,6 +11,7 @@ from torch import nn
 
 from studio.engines.networks import build_empty
 from tests.tiny import UNET, write_tiny_svd
+from tests.tiny_sdxl import write_tiny_sdxl
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,11 +19,12 @@ _SWAPS = """
 import gc, re, sys
 from pathlib import Path
 import torch
-from studio.engines import svd_weights
+from studio.engines import sdxl_weights, svd_weights
 from studio.engines.weights import module_weights
 from studio.engines.weights.carrier import Carrier
 from studio.models.installed import Installed
 from tests.tiny import tiny_weights
+from tests.tiny_sdxl import tiny_sdxl_weights
 
 torch.set_num_threads(1)
 separate, dtype = sys.argv[1] == "device", sys.argv[2]
@@ -37,17 +39,22 @@ def rss():
 
 def variants():
     for folder in map(Path, sys.argv[3:]):
-        files = {c: folder / f for c, f in tiny_weights().items()}
+        names = tiny_sdxl_weights() if folder.name == "sdxl" else tiny_weights()
+        files = {c: folder / f for c, f in names.items()}
         yield Installed(folder.name, "diffusers", folder, files, "fp32")
 
+def opened(place):
+    family = sdxl_weights if place.variant == "sdxl" else svd_weights
+    return family.open_weights("unet", place, "cpu", dtype)
+
 places = list(variants())
-kept = [svd_weights.open_weights("unet", place, "cpu", dtype) for place in places]
+kept = [opened(place) for place in places]
 before = 0
 for i in range(200):
     # every tenth time it is opened anew, as after a change of its files.
     place, weights = places[i % 3], kept[i % 3]
     if i % 10 == 9:
-        weights = kept[i % 3] = svd_weights.open_weights("unet", place, "cpu", dtype)
+        weights = kept[i % 3] = opened(place)
     weights.read(quiet)
     module = weights.stream(weights.device_bytes // 2, quiet) if i % 5 == 4 else weights.place(quiet)
     total = sum(float(p.flatten()[0]) for p in module.parameters() if not p.is_meta)
@@ -57,7 +64,7 @@ for i in range(200):
     assert weights.held_bytes == weights.host_bytes == 0
     if i == 19:
         before = rss()
-print(before, rss(), weights.device_bytes)
+print(before, rss(), min(w.device_bytes for w in kept[:2]))
 """
 
 
@@ -77,18 +84,19 @@ def test_200_swaps_between_three_variants_leave_memory_as_it_was(tmp_path_factor
 
 
 def variants(tmp_path_factory) -> list[Path]:
-    """Three folders whose UNets are some 20 MB in fp32; written once."""
+    """SVD, SVD-XT and SDXL; the UNets of the first two are some 20 MB in fp32. Written once."""
     base = tmp_path_factory.getbasetemp() / "swaps"
-    folders = [base / name for name in ("svd", "svd-xt", "another")]
+    folders = [base / name for name in ("svd", "svd-xt", "sdxl")]
     if not base.exists():
         config = dict(UNET)
         UNET.update(block_out_channels=[64, 128], cross_attention_dim=64)
         try:
-            for seed, folder in enumerate(folders):
+            for seed, folder in enumerate(folders[:2]):
                 write_tiny_svd(folder, seed=seed)
         finally:
             UNET.clear()
             UNET.update(config)
+        write_tiny_sdxl(folders[2])
     return folders
 
 

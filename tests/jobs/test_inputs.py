@@ -5,7 +5,7 @@ import os
 import pytest
 
 from studio.errors import BadInput
-from studio.jobs.inputs import drop_unused, find_input, is_reference, keep_input
+from studio.jobs.inputs import drop_unused, find_input, find_lora, is_reference, keep_input
 
 
 def test_equal_bytes_are_kept_once_whatever_their_names(tmp_path):
@@ -49,3 +49,43 @@ def test_only_old_and_unreferenced_inputs_are_dropped(tmp_path):
     assert drop_unused(kept, {references[0]}, older_than=1000) == 1
     left = {p.name for p in kept.iterdir()}
     assert left == {references[0][6:], references[2][6:], "something else"}
+
+
+@pytest.fixture
+def loras(tmp_path):
+    first, second = tmp_path / "ours", tmp_path / "theirs"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "both.safetensors").write_bytes(b"x")
+    for name in ("film grain (v1.2)+", "[style], 水墨 & ink"):
+        (second / f"{name}.safetensors").write_bytes(b"x")
+    (tmp_path / "secret.safetensors").write_bytes(b"x")
+    return first, second
+
+
+def test_a_lora_is_found_by_its_name_with_or_without_the_suffix_in_the_first_folder_that_has_it(loras):
+    first, second = loras
+    assert find_lora("both", loras) == find_lora("both.safetensors", loras) == first / "both.safetensors"
+    for name in ("film grain (v1.2)+", "[style], 水墨 & ink"):
+        assert find_lora(name, loras).parent == second
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "../secret.safetensors", "/etc/passwd", "ours/both", "..\\secret", "C:\\both", "", "a\nb", "a\x00b",
+     "both.safetensors/", "%2e%2e/secret", "x" * 5000, "树" * 100],
+)  # fmt: skip
+def test_a_name_that_is_a_path_is_no_lora(loras, name):
+    with pytest.raises(BadInput) as caught:
+        find_lora(name, loras)
+    assert caught.value.field == "loras"
+
+
+def test_a_lora_that_is_not_there_is_named_with_the_folder_to_put_it_in(loras):
+    with pytest.raises(BadInput, match=r"detail\.safetensors is not in .*ours") as caught:
+        find_lora("detail", loras)
+    assert caught.value.field == "loras"
+
+
+def test_a_folder_that_does_not_exist_is_passed_over(loras, tmp_path):
+    assert find_lora("both", (tmp_path / "nowhere", *loras)).parent == loras[0]
