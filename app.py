@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from studio.errors import StudioError
 from studio.settings import Settings, read_settings
 
-OPTIONS = ("host", "port", "home", "models_dir", "comfyui_dir", "device", "precision")
+OPTIONS = (
+    "host", "port", "home", "models_dir", "comfyui_dir", "device", "precision", "vram", "vram_budget", "ram_budget",
+)  # fmt: skip
 SPACE = {"STUDIO_HOST": "0.0.0.0", "STUDIO_PORT": "7860"}
 """What Hugging Face Spaces expects of an app, where nothing else was said."""
 

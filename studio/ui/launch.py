@@ -83,6 +83,7 @@ def _open(settings: Settings, port: int, uploads: Path, gpu: Callable[..., Any] 
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from studio.jobs.look import look_in_background
     from studio.media.read import harden_pillow
     from studio.service import Studio
     from studio.ui import theme
@@ -130,6 +131,8 @@ def _open(settings: Settings, port: int, uploads: Path, gpu: Callable[..., Any] 
     except BaseException:
         studio.close()
         raise
+    if gpu is None:  # on ZeroGPU there is no device outside a job
+        look_in_background(settings)
     return Server(demo, studio, demo.local_url.rstrip("/"), demo.share_url, stopping)
 
 
