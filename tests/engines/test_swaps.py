@@ -62,7 +62,7 @@ for i in range(200):
     weights.displace()
     weights.forget()
     assert weights.held_bytes == weights.host_bytes == 0
-    if i == 19:
+    if i == 59:  # each was opened anew twice
         before = rss()
 print(before, rss(), min(w.device_bytes for w in kept[:2]))
 """
@@ -80,7 +80,7 @@ def test_200_swaps_between_three_variants_leave_memory_as_it_was(tmp_path_factor
     assert size > 10e6
     assert abs(after - before) < 0.02 * before
     # A swap in fifty that kept its weights would be seen.
-    assert 0.02 * before < 200 / 50 * size
+    assert 0.02 * before < 140 / 50 * size
 
 
 def variants(tmp_path_factory) -> list[Path]:

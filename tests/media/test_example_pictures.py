@@ -10,7 +10,7 @@ from PIL import Image
 
 from studio.finish import parse_steps
 from studio.media.read import read_picture
-from studio.modes.image_to_video import ImageToVideo
+from studio.modes import all_modes
 from studio.settings import shipped
 
 EXAMPLES = sorted(shipped("examples").glob("*.yaml"))
@@ -20,9 +20,11 @@ PICTURES = sorted((shipped("examples") / "pictures").glob("*.jpg"))
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_every_example_is_a_valid_request(path: Path) -> None:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    data["image"] = str(path.parent / data["image"])
-    request = ImageToVideo.model_validate(data)
-    assert read_picture(Path(request.image)).notices == ()
+    mode = all_modes()[data["mode"]]
+    data |= {field: str(path.parent / data[field]) for field in mode.inputs}
+    request = mode.request.model_validate(data)
+    for field in mode.inputs:
+        assert read_picture(Path(data[field])).notices == ()
     assert request.seed is not None
     parse_steps(request.finish)
 
@@ -37,7 +39,7 @@ def test_every_picture_is_small_and_without_metadata(path: Path) -> None:
 
 def test_every_picture_is_used_and_its_licence_named() -> None:
     licences = (shipped("examples") / "pictures" / "LICENCES.md").read_text(encoding="utf-8")
-    used = {yaml.safe_load(path.read_text(encoding="utf-8"))["image"] for path in EXAMPLES}
+    used = {yaml.safe_load(path.read_text(encoding="utf-8")).get("image") for path in EXAMPLES}
     assert len(PICTURES) >= 4
     for path in PICTURES:
         (row,) = [line for line in licences.splitlines() if f"`{path.name}`" in line]
