@@ -82,13 +82,17 @@ class InlineRunner:
         self._ledger: dict[str, Any] = {}
         self._thread: threading.Thread | None = None
         self._idle: threading.Timer | None = None
+        self._lock = threading.Lock()
+        self._closed = False
 
     def run(self, task: Task) -> None:
         self._rest()
-        self._flag(task.job_id).unlink(missing_ok=True)
-        thread = threading.Thread(target=self._run, args=(task,), name=f"job {task.job_id}", daemon=True)
-        thread.start()
-        self._thread = thread  # only now: `close` waits for it from another thread
+        with self._lock:
+            if self._closed:  # while the job was on its way here; whoever closes marks it interrupted
+                return
+            self._flag(task.job_id).unlink(missing_ok=True)
+            self._thread = threading.Thread(target=self._run, args=(task,), name=f"job {task.job_id}", daemon=True)
+            self._thread.start()
 
     def _run(self, task: Task) -> None:
         for line in self._work(self._settings.model_dump_json(), task.model_dump_json()):
@@ -133,6 +137,8 @@ class InlineRunner:
 
     def close(self) -> None:
         self._rest()
+        with self._lock:
+            self._closed = True
         if self._thread is not None:
             self._thread.join(timeout=self._settings.cancel_grace_s)
 

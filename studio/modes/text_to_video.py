@@ -58,8 +58,7 @@ class TextToVideo(MotionFields):
     )
     make: Literal["clip", "keyframes"] = Field(
         default="clip",
-        description="The clip at once, or only the keyframes to choose from (a zip of PNG unless another format is "
-        "asked for).",
+        description="The clip at once, or only the keyframes to choose from.",
         json_schema_extra=form(control="choice"),
     )
     candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = Field(

@@ -88,8 +88,8 @@ class ModeForm:
         """True where one of the variants that are used listens to the field; a role that has nothing to do does not."""
         return entry.heard_by({role: chosen[role] for role in self._used(chosen)})
 
-    def _used(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
-        """The roles that have something to do where these variants are chosen."""
+    def _used(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+        """The roles that have something to do where these variants are chosen; other fields as they are, if given."""
         made = self.mode.request.model_construct(**chosen)
         try:
             return self.mode.used_roles(made, self.studio.catalog)
@@ -286,8 +286,11 @@ class ModeForm:
         """
         sent = dict(zip(self.controls, raw, strict=True))
         chosen = {role: str(sent.get(role) or "") for role in self.models}
-        used = self._used(chosen)
-        shown = [e for e in self.entries if self._heard(e, chosen) and (e.kind != "variant" or e.name in used)]
+        used = self._used({**{name: value for name, value in sent.items() if value is not None}, **chosen})
+        heard_by = {role: chosen[role] for role in used}
+        shown = [
+            e for e in self.entries if e.heard_by(heard_by) and (e.kind != "variant" or e.name in ("variant", *used))
+        ]
         for entry in shown:
             if entry.kind == "picture":
                 sent[entry.name] = given_path(sent[entry.name], self.roots, entry.name)

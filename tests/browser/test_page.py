@@ -1,5 +1,6 @@
 """The story of a user, in a real browser."""
 
+import hashlib
 import re
 import signal
 import time
@@ -38,15 +39,24 @@ def set_size(page, *, width=256, height=144, frames=8):
         page.press(f"#image-to-video-{name} input[type=number]", "Tab")
 
 
+def open_tab(page, name):
+    """Clicks the tab, which on a small screen may be in the menu of those that have no room."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.click("#tabs .overflow-menu > button")
+        tab = page.locator("#tabs .overflow-dropdown button", has_text=name)
+    tab.click()
+
+
 def run(page):
     page.click("#image-to-video-run")
 
 
-def wait_for_status(page, pattern, seconds=30):
+def wait_for_status(page, pattern, seconds=30, status=STATUS):
     """Waits until the status matches; returns every text that it had on the way."""
     seen, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
-        text = page.inner_text(STATUS).replace("\n", " ")
+        text = page.inner_text(status).replace("\n", " ")
         if text not in seen:
             seen.append(text)
         if re.search(pattern, text):
@@ -169,6 +179,41 @@ def test_a_message_stands_beside_its_field_and_opens_what_it_is_folded_into(visi
     v.page.wait_for_selector("#image-to-video-width-wrong", state="detached")
 
 
+def test_a_sentence_becomes_pictures_and_the_chosen_one_is_animated_in_the_other_tab(visit, app):
+    v = visit()
+    page = v.page
+    page.get_by_role("tab", name="Text to video").click()
+    page.wait_for_selector("#text-to-video-prompt textarea")
+    page.fill("#text-to-video-prompt textarea", "a red rocket on the grass, at sunset, beside a zeppelin")
+    page.click("#text-to-video-make input")
+    page.get_by_role("option", name="Keyframes").click()
+    page.fill("#text-to-video-candidates input[type=number]", "2")
+    page.press("#text-to-video-candidates input[type=number]", "Tab")
+    page.click("#text-to-video-advanced > button")
+    for name, value in (("width", 256), ("height", 144)):
+        page.fill(f"#text-to-video-{name} input[type=number]", str(value))
+        page.press(f"#text-to-video-{name} input[type=number]", "Tab")
+    page.click("#text-to-video-run")
+    wait_for_status(page, r"^Done in", status="#text-to-video-status")
+    assert "doesn't know: zeppelin" in page.inner_text("#text-to-video-status")
+    thumbnails = page.locator("#text-to-video-stills .thumbnail-item")
+    page.wait_for_function("() => document.querySelectorAll('#text-to-video-stills .thumbnail-item img').length >= 2")
+    v.shot("light-keyframes")
+    thumbnails.nth(1).click()
+    page.wait_for_function("() => [...document.querySelectorAll('#text-to-video-stills .thumbnail-item')][1]"
+                           ".className.includes('selected')")  # fmt: skip
+    page.click("#text-to-video-animate")
+    page.wait_for_selector("#image-to-video-image img", state="visible")
+    v.shot("light-keyframe-sent")
+    set_size(page)
+    run(page)
+    wait_for_status(page, "Done in")
+    assert plays(page) == [256, 144]
+    (second,) = app.home.glob("outputs/*/*-keyframe-2.png")
+    kept = {path.name for path in app.home.glob("inputs/*")}
+    assert f"{hashlib.sha256(second.read_bytes()).hexdigest()}.png" in kept, "it was the second that was animated"
+
+
 def test_a_model_that_is_not_here_says_what_to_install_and_hides_what_it_does_not_use(visit):
     v = visit()
     assert v.page.is_visible("#image-to-video-camera_move")
@@ -237,12 +282,13 @@ def test_the_history_shows_reuses_reruns_and_deletes(visit):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_scrolls_sideways_at_390_px_in_any_tab(visit, theme):
     v = visit(f"?__theme={theme}", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    for tab in ("Image to video", "History", "Models"):
-        v.page.get_by_role("tab", name=tab).click()
+    for tab in ("Image to video", "Text to video", "History", "Models"):
+        open_tab(v.page, tab)
         time.sleep(0.4)
-        if tab == "Image to video":
-            v.page.click("#image-to-video-advanced > button")
-            v.page.wait_for_selector("#image-to-video-width input")
+        if tab.endswith("to video"):
+            name = tab.lower().replace(" ", "-")
+            v.page.click(f"#{name}-advanced > button")
+            v.page.wait_for_selector(f"#{name}-width input")
         widths = v.page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
         v.shot(f"{theme}-390-{tab.split()[0].lower()}")
         assert widths == [390, 390], tab

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,19 @@ def test_one_command_makes_a_clip(run, photo, tmp_path):
     done = run("image-to-video", "--image", photo, *SMALL, "--output", tmp_path / "clip.mp4")
     assert done.stdout.strip() == str(tmp_path / "clip.mp4")
     assert (tmp_path / "clip.mp4").stat().st_size > 1000
+
+
+def test_one_command_makes_a_clip_from_a_sentence_with_the_keyframe_beside_it(run, tmp_path):
+    said = ("--prompt", "两个红色的球 beside a zeppelin", "--candidates", 2)
+    done = run("text-to-video", *said, *SMALL, "--output", tmp_path / "clip.mp4")
+    assert done.stdout.split() == [str(tmp_path / name) for name in
+                                   ("clip.mp4", "clip-keyframe-1.png", "clip-keyframe-2.png")]  # fmt: skip
+    assert "doesn't know: zeppelin" in done.stderr
+    run("rerun", tmp_path / "clip-keyframe-2.png", "--output", tmp_path / "again.zip")
+    with Image.open(tmp_path / "clip-keyframe-2.png") as one, Image.open(tmp_path / "again-keyframe-1.png") as two:
+        assert one.tobytes() == two.tobytes()
+    done = run("text-to-video", *said, "--painter", "sdxl", "--variant", "parallax", "--output", "x.mp4", code=2)
+    assert "models pull sdxl" in done.stderr
 
 
 def test_json_is_all_that_stdout_holds(run, photo, tmp_path):

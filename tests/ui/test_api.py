@@ -54,6 +54,19 @@ def test_the_same_request_makes_the_same_bytes_and_a_drawn_seed_is_told(client, 
     assert Path(one).read_bytes() == Path(two).read_bytes()
 
 
+def test_a_sentence_goes_in_and_a_clip_or_its_keyframes_come_out(client):
+    asked = {"prompt": "a cup on a table", "width": 64, "height": 64, "seed": 3, "api_name": "/text_to_video"}
+    file, facts = client.predict(**asked, frames=2)
+    assert Path(file).suffix == ".mp4"
+    assert [Path(f).suffix for f in facts["files"]] == [".mp4", ".png"]
+    file, facts = client.predict(**asked, make="keyframes", format="zip", candidates=2)
+    assert Path(file).suffix == ".zip"
+    assert [k["seed"] for k in facts["recipe"]["facts"]["keyframes"]] == [3, 4]
+    for wrong in ({"painter": ["toybox"]}, {"painter": "nonsense", "variant": "parallax"}, {"loras": "x"}, {"pick": 2}):
+        with pytest.raises(exceptions.AppError, match=f"^{next(iter(wrong))}: "):
+            client.predict(**asked, **wrong)
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -127,13 +140,15 @@ def test_an_unknown_job_is_a_sentence(client):
 
 
 def test_only_the_modes_and_the_jobs_are_shown_and_the_parameters_are_the_requests_fields(client):
-    from studio.modes.image_to_video import ImageToVideo
+    from studio.modes import all_modes
 
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/image_to_video", "/job", "/cancel"}
-    parameters = [p["parameter_name"] for p in named["/image_to_video"]["parameters"]]
-    assert set(parameters) == set(ImageToVideo.model_fields) - {"mode"}
-    assert parameters[0] == "image"
+    modes = {f"/{mode.id.replace('-', '_')}": mode for mode in all_modes().values()}
+    assert set(named) == {*modes, "/job", "/cancel"}
+    for name, mode in modes.items():
+        parameters = [p["parameter_name"] for p in named[name]["parameters"]]
+        assert set(parameters) == set(mode.request.model_fields) - {"mode"}
+        assert mode.request.model_fields[parameters[0]].is_required()
 
 
 def ask(app, path, *, data=None, **headers):

@@ -21,9 +21,10 @@ def parts(studio, tmp_path):
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     page = build_page(studio, uploads=uploads, stopping=threading.Event())
-    (tab,) = page.tabs.values()
+    tab = page.tabs["image-to-video"]
     drawn = (tab, tab.form, page.history, page.models)
-    return {**{type(part): part for part in drawn}, gr.Blocks: page.blocks, "uploads": uploads}
+    text = page.tabs["text-to-video"]
+    return {**{type(part): part for part in drawn}, gr.Blocks: page.blocks, "uploads": uploads, "text": text}
 
 
 def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
@@ -171,5 +172,5 @@ def test_the_models_tab_shows_what_is_in_memory_and_drops_what_is_idle(parts, st
 def test_only_endpoints_are_public_and_no_event_holds_up_another(parts):
     demo = parts[gr.Blocks]
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
-    assert public == {"image_to_video", "job", "cancel"}
+    assert public == {"image_to_video", "text_to_video", "job", "cancel"}
     assert demo._queue.default_concurrency_limit is None
