@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from studio.events import Notice, Started, Step
@@ -38,9 +39,7 @@ def one_thread(monkeypatch):
 
 def worker_pids(parent: int, module: str = "studio.jobs.worker") -> list[int]:
     """Children of a process that are device processes."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    return [int(pid) for pid, ppid, args in rows if int(ppid) == parent and module in args]
+    return [child.pid for child in psutil.Process(parent).children() if module in child.cmdline()]
 
 
 def gone(pid: int, within_s: float = 10) -> bool:
