@@ -83,7 +83,7 @@ class ModelManager:
         self._home = home
         self._lock = threading.Lock()
         self._upcoming: tuple[Foreseen, ...] = ()
-        self.last_plan: Plan | None = None
+        self.last_run: Run | None = None
         self._prefetching: _Prefetching | None = None
 
     @cached_property
@@ -95,6 +95,11 @@ class ModelManager:
     def learned(self) -> Learned:
         """What was measured on this device."""
         return Learned(device_file(self._home, self.device) if self._home else None)
+
+    @property
+    def last_plan(self) -> Plan | None:
+        """What the last run's plan was in the end, None before the first."""
+        return self.last_run.plan if self.last_run is not None else None
 
     def room_bytes(self) -> int | None:
         """Most bytes that weights and working memory may take together on the device now; None: nobody can say."""
@@ -214,7 +219,7 @@ class ModelManager:
 
     def started(self, run: Run) -> None:
         """A run begins; called by the run."""
-        self.last_plan = run.plan
+        self.last_run = run
         self.residency.note(f"planned {run.plan.variant}: {run.plan.residency}", run.plan.says)
 
     def begin_phase(self, run: Run, planned: PlannedPhase) -> tuple[Hashable, ...]:

@@ -108,6 +108,11 @@ class Plan:
             return f"needs {in_gb(self.peak_bytes)}"
         return f"fits: {in_gb(self.peak_bytes).removesuffix(' GB')} of {in_gb(self.budget_bytes)}"
 
+    @property
+    def ways(self) -> dict[str, str]:
+        """Phase -> the way that it is done in: what else than the request decides about the last bit."""
+        return {p.phase: p.way.name for p in self.phases}
+
     def phase(self, name: str) -> PlannedPhase:
         """The phase of that name."""
         return next(p for p in self.phases if p.phase == name)

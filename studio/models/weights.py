@@ -40,6 +40,9 @@ class Weights(Protocol):
         What is in no unit stays on the device throughout.
         """
 
+    def digest(self, report: Report) -> str:
+        """What its tensors are on the device, as a hash in hex: equal for equal weights, whatever files they are in."""
+
     def streamed_bytes(self, resident_bytes: int) -> int:
         """What `stream` takes on the device with that much staying there; all of it where nothing is streamed."""
 
