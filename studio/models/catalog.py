@@ -41,7 +41,7 @@ class Catalog:
         try:
             return self._specs[variant]
         except KeyError:
-            known = ", ".join(self._specs)
+            known = ", ".join(s.id for s in self if s.capabilities)
             raise BadInput(f"{field}: {variant!r} is not known; there are {known}.", field=field) from None
 
     def able(self, *capabilities: str) -> list[VariantSpec]:
