@@ -218,7 +218,7 @@ class _Bench:
         try:
             with manager.lease("first", ctx.loading) as engine:
                 engine.animate(picture, wish, ctx)
-                plan = manager.last_plan
+                plan = manager.plans_taken["first"]
         except DoesNotFit as e:
             return {"does_not_fit": e.message}
         seconds = self._clock() - begun

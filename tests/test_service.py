@@ -49,7 +49,8 @@ def test_svd_itself_makes_a_clip_and_names_its_weights(studio, small, tiny_svd):
         unet = studio.settings.models / tiny_svd / "unet" / "diffusion_pytorch_model.safetensors"
         assert recipe["components"]["unet"] == sha(unet)
         assert recipe["versions"]["diffusers"]
-        assert recipe["facts"]["ways"] == {"encode": "whole", "sample": "both branches", "decode": "whole"}
+        ways = {"encode": "whole", "sample": "both branches", "decode": "whole"}
+        assert recipe["facts"]["ways"] == {tiny_svd: ways}
         resident = studio.variant(tiny_svd).resident
         assert set(resident) == {"unet", "vae", "image_encoder"}
         ask_unload(studio.settings.home)

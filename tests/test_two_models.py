@@ -242,6 +242,10 @@ def test_the_recipe_has_the_hashes_of_both_models_and_the_keyframes_facts(run, s
     assert owners == {"tiny-sdxl", "tiny-svd"}
     assert recipe["components"].keys() >= {"tiny-sdxl/unet", "tiny-svd/unet"}
     assert [k["seed"] for k in recipe["facts"]["keyframes"]] == [5, 6]
+    assert {variant: set(ways) for variant, ways in recipe["facts"]["ways"].items()} == {
+        "tiny-sdxl": {"prompt", "sample", "decode"},
+        "tiny-svd": {"encode", "sample", "decode"},
+    }
 
 
 class Died(BaseException):

@@ -151,8 +151,9 @@ def _recipe(request: Request, variants: Sequence[str], result: Result, workshop:
             components |= hashes if len(variants) == 1 else {f"{variant}/{c}": h for c, h in hashes.items()}
     if components:
         device = workshop.manager.device
-        plan = workshop.manager.last_plan
-        facts |= {"device": device.name.partition(":")[0], "dtype": device.dtype, "ways": plan.ways if plan else {}}
+        plans = workshop.manager.plans_taken
+        ways = {variant: plans[variant].ways for variant in variants if variant in plans}
+        facts |= {"device": device.name.partition(":")[0], "dtype": device.dtype, "ways": ways}
     libraries = _LIBRARIES + (_NETWORK_LIBRARIES if components else ())
     return make_recipe(
         request.model_dump(mode="json"),

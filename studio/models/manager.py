@@ -83,7 +83,7 @@ class ModelManager:
         self._home = home
         self._lock = threading.Lock()
         self._upcoming: tuple[Foreseen, ...] = ()
-        self.last_run: Run | None = None
+        self.plans_taken: dict[str, Plan] = {}
         self._prefetching: _Prefetching | None = None
 
     @cached_property
@@ -95,11 +95,6 @@ class ModelManager:
     def learned(self) -> Learned:
         """What was measured on this device."""
         return Learned(device_file(self._home, self.device) if self._home else None)
-
-    @property
-    def last_plan(self) -> Plan | None:
-        """What the last run's plan was in the end, None before the first."""
-        return self.last_run.plan if self.last_run is not None else None
 
     def room_bytes(self) -> int | None:
         """Most bytes that weights and working memory may take together on the device now; None: nobody can say."""
@@ -217,10 +212,10 @@ class ModelManager:
             return file_bytes
         return file_bytes * 2 if self.device.dtype == "fp32" else file_bytes // 2
 
-    def started(self, run: Run) -> None:
-        """A run begins; called by the run."""
-        self.last_run = run
-        self.residency.note(f"planned {run.plan.variant}: {run.plan.residency}", run.plan.says)
+    def took(self, plan: Plan) -> None:
+        """A run goes by this plan now; what a variant's last run ended with stays in `plans_taken`, by variant."""
+        self.plans_taken[plan.variant] = plan
+        self.residency.note(f"planned {plan.variant}: {plan.residency}", plan.says)
 
     def begin_phase(self, run: Run, planned: PlannedPhase) -> tuple[Hashable, ...]:
         """Makes the future known, and room where the policy wants it; gives the keys that the phase needs."""

@@ -58,7 +58,7 @@ class Run:
         self._told = told
         self._plans = manager.plans(spec, installed, wish)
         self.plan: Plan = self._plans.chosen_or_raise()
-        manager.started(self)
+        manager.took(self.plan)
         for sentence in self.plan.notices:
             told.notice(sentence)
 
@@ -162,6 +162,7 @@ class Run:
                 self._plans.remedy or "Lower width and height, or frames.",
             )
         self.plan = below
+        manager.plans_taken[below.variant] = below
         step = below.phase(planned.phase)
         how = step.way.notice or f"it goes on in a way that needs less of it ({_how(step)})."
         sentence = f"Memory ran out while {_doing(planned.phase)}; {how[:1].lower()}{how[1:]}"

@@ -107,7 +107,7 @@ def test_a_policy_bounds_what_stays_and_leaves_the_frames_as_they_are(make, poli
     frames = animate(manager, "first")
     assert set(held(manager)) == {"vae"}
     assert abs(frames.astype(int) - wanted).max() <= 1
-    assert manager.last_plan.residency == ("swap" if policy == "normal" else "stream")
+    assert manager.plans_taken["first"].residency == ("swap" if policy == "normal" else "stream")
 
 
 def test_a_budget_in_which_nothing_fits_is_refused_before_anything_is_read(make):
