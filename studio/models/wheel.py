@@ -113,10 +113,12 @@ def _run(command: list[str], folder: Path, environ: dict[str, str], says: IO[str
 
 
 def _bytes_in(folder: Path) -> int:
+    """What is there now; what goes away meanwhile, a folder too, does not count (rglob of Python 3.11 would raise)."""
     found = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # it is renamed just now
-            found += path.stat().st_size if path.is_file() else 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                found += os.stat(os.path.join(root, name)).st_size
     return found
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import stat
 import zipfile
 from types import SimpleNamespace
@@ -133,6 +134,21 @@ def test_other_bytes_of_the_same_length_are_turned_away(models, index):
     changed[len(changed) // 2] ^= 1
     write_wheel(index, bytes(changed))
     assert "its sha256 differs" in refused(models)
+
+
+def test_counting_what_pip_has_bears_folders_that_go_away_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a").write_bytes(b"12345")
+    (tmp_path / "gone").mkdir()
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert wheel._bytes_in(tmp_path) == 5
 
 
 def test_no_more_is_unpacked_than_was_announced(models, index, tmp_path):
