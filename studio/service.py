@@ -18,7 +18,7 @@ from studio.jobs.estimate import profile_key
 from studio.jobs.forecast import Forecast, forecast
 from studio.jobs.inputs import drop_unused
 from studio.jobs.job import OPEN_STATES, Job, State
-from studio.jobs.outputs import format_of, new_job, remove_files, with_inputs
+from studio.jobs.outputs import format_of, new_job, remove_files, target_of, with_inputs
 from studio.jobs.owner import Owner
 from studio.jobs.runners import InlineRunner, ProcessRunner, Runner
 from studio.jobs.store import Journal
@@ -189,7 +189,7 @@ class Studio:
         given = dict(request) if isinstance(request, Mapping) else request.model_dump(exclude_unset=True)
         given.setdefault("mode", getattr(request, "mode", None))
         if output is not None:
-            given["format"] = format_of(output, given.get("format"))
+            given["format"] = format_of(intake.mode_of(given), output, given.get("format"))
         asked = {k: v for k, v in given.items() if v is not None}
         with self._lock:
             twin = self._journal.twin(session, asked, time.time() - DOUBLE_CLICK_S) if session else None
@@ -269,9 +269,10 @@ class Studio:
         """A finished job of an equal request that left this file, if there is one. The seed has to be given."""
         if request.get("seed") is None:
             return None
-        complete, _ = self.check({**request, "format": format_of(output, request.get("format"))})
-        complete = intake.keep_inputs(complete, all_modes()[complete.mode], self.settings)
-        wanted = str(output.expanduser().absolute())
+        mode = intake.mode_of(request)
+        complete, _ = self.check({**request, "format": format_of(mode, output, request.get("format"))})
+        complete = intake.keep_inputs(complete, mode, self.settings)
+        wanted = str(target_of(mode, output, complete.format))
         for job in self._journal.with_hash(intake.request_hash(complete), ("done",)):
             if wanted in job.files and Path(wanted).is_file():
                 return job
@@ -301,7 +302,7 @@ class Studio:
         wanted = self.recipe(path)["request"]
         request = with_inputs(wanted, inputs or {}, self.settings, lambda r: self.check(r)[0])
         if output is not None:
-            request["format"] = format_of(output, None)
+            request["format"] = format_of(intake.mode_of(request), output, None) or request.get("format")
         return self.submit(request, output=output)
 
     def delete(self, job_id: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from studio import events
 from studio.errors import DeviceLost
 from studio.events import Event, is_last
+from studio.jobs.deliver import unfinished_folders
 from studio.jobs.estimate import Estimate, profile_key
 from studio.jobs.job import Job, failed
 from studio.jobs.ledgers import LedgerFile
@@ -259,6 +260,7 @@ class Dispatcher:
             mode=job.mode,
             request=job.request,
             target=self._journal.target(job.id),
+            output=job.output or "",
             poster=self._settings.home / "posters" / f"{job.id}.webp",
         )
 
@@ -365,6 +367,8 @@ def sweep_work(settings: Settings, job_id: str, target: Path) -> None:
     shutil.rmtree(settings.scratch / job_id, ignore_errors=True)
     for part in leftovers(target):
         part.unlink(missing_ok=True)
+    for part in unfinished_folders(target.parent):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _forget(settings: Settings, job_id: str) -> None:

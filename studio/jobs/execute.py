@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from studio import events
 from studio.context import Context, Preview
 from studio.errors import Cancelled, DeviceLost, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
+from studio.jobs.deliver import deliver
 from studio.jobs.inputs import find_input, find_lora
 from studio.jobs.job import failed
+from studio.jobs.outputs import layout_of_task
 from studio.jobs.resume import Resume
 from studio.jobs.task import Task
 from studio.jobs.workshop import Workshop
 from studio.media.preview import write_preview
 from studio.media.recipe import make_recipe
 from studio.media.sheet import write_poster
-from studio.media.still import write_still
-from studio.media.write import write_clip
 from studio.models.installed import component_hashes
 from studio.models.out_of_memory import is_device_lost
 from studio.modes import Request, Result, all_modes
@@ -119,27 +119,11 @@ def _run(
     variants = [spec.id for spec, _ in mode.uses(request, workshop.catalog)]
     with workshop.hold_device(variants, ctx):
         result: Result = mode.run(request, ctx)
-    clip = finish(result.clip, request.finish, check=ctx.check)
-    recipe = _recipe(request, variants, result, workshop)
-    ctx.writing(0, len(clip))
-    _make_folder(task.target.parent)
-    files = [write_clip(clip, task.target, recipe=recipe, on_frame=ctx.writing)]
-    for name, path in result.artifacts.items():
-        target = task.target.with_name(f"{task.target.stem}-{name}")
-        os.replace(path, target)
-        files.append(target)
-    for name, still in result.stills.items():
-        target = task.target.with_name(f"{task.target.stem}-{name}")
-        files.append(write_still(still.pixels, target, recipe={**recipe, "request": dict(still.request)}))
-    write_poster(clip, task.poster)
+    result = replace(result, clip=finish(result.clip, request.finish, check=ctx.check))
+    ctx.writing(0, len(result.clip))
+    files = deliver(result, task, layout_of_task(mode, task), _recipe(request, variants, result, workshop), ctx.writing)
+    write_poster(result.clip, task.poster)
     return files
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as e:
-        raise WriteFailed(f"{folder} is not a folder.", "Choose another output.") from e
 
 
 def _recipe(request: Request, variants: Sequence[str], result: Result, workshop: Workshop) -> dict[str, Any]:

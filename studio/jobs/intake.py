@@ -159,6 +159,8 @@ def keep_inputs(request: Request, mode: Mode, settings: Settings) -> Request:
     kept = {}
     for field, check in mode.inputs.items():
         given = getattr(request, field)
+        if given is None:
+            continue
         path = find_input(given, settings.inputs, field=field)
         try:
             suffix = check(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +13,8 @@ from studio.errors import BadInput
 from studio.jobs import intake
 from studio.jobs.inputs import find_input, is_reference
 from studio.jobs.job import Job
-from studio.modes import Request, all_modes
+from studio.jobs.task import Layout, Task
+from studio.modes import Mode, Request, all_modes
 from studio.modes.request import Format
 from studio.settings import Settings
 
@@ -24,13 +26,14 @@ def new_job(
 
     Args:
         asked: what was given of the request.
-        output: the file that was asked for; one in the folder `outputs`, by day, where None.
+        output: the file or folder that was asked for; one in the folder `outputs`, by day, where None.
     """
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     job_id = f"{stamp}-{uuid.uuid4().hex[:6]}"
-    folder = outputs / time.strftime("%Y-%m-%d", time.localtime(now))
-    target = output.expanduser().absolute() if output else folder / f"{job_id}.{complete.format}"
+    day, mode = outputs / time.strftime("%Y-%m-%d", time.localtime(now)), all_modes()[complete.mode]
+    alone = output or (day / job_id if mode.folder else day / f"{job_id}.{complete.format}")
+    target = target_of(mode, alone, complete.format)
     job = Job(
         id=job_id,
         mode=complete.mode,
@@ -38,25 +41,61 @@ def new_job(
         request=complete.model_dump(mode="json"),
         asked=asked,
         request_hash=intake.request_hash(complete),
-        output=str(target) if output else None,
+        output=str(output.expanduser().absolute()) if output else None,
         created_at=now,
         notices=tuple(notices),
     )
     return job, target
 
 
-def format_of(output: Path, given: Any) -> str:
-    """The format that a file's suffix names.
+def layout_of(mode: Mode, output: Path | None) -> Layout:
+    """How the files of a job of that mode lie: in a folder of their own, beside the clip, or the clip alone.
+
+    Raises:
+        BadInput: the output is neither a file of a known format nor a folder.
+    """
+    if not mode.folder:
+        return "beside"
+    if output is None or output.is_dir() or not output.suffix:
+        return "folder"
+    _format(output, f", nor a folder that is there. A new one, such as {output.stem}, would do")
+    return "alone"
+
+
+def layout_of_task(mode: Mode, task: Task) -> Layout:
+    """The same for a task, whose clip has its file already."""
+    if not mode.folder:
+        return "beside"
+    return "alone" if task.output == str(task.target) else "folder"
+
+
+def target_of(mode: Mode, output: Path, format: str) -> Path:
+    """The clip's file, absolute, where `output` was asked for."""
+    where = output.expanduser().absolute()
+    return where / f"{mode.folder}.{format}" if layout_of(mode, output) == "folder" else where
+
+
+def format_of(mode: Mode, output: Path, given: Any) -> Any:
+    """The format that a file's suffix names; what was given where the output is a folder.
 
     Raises:
         BadInput: it names none, or another one than `given`.
     """
+    if layout_of(mode, output) == "folder":
+        return given
+    wanted = _format(output)
+    if given is not None and given != wanted:
+        raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
+    return wanted
+
+
+def _format(output: Path, otherwise: str = "") -> str:
     wanted = output.suffix.lower().removeprefix(".")
     if wanted not in get_args(Format):
         able = ", ".join(f".{f}" for f in get_args(Format))
-        raise BadInput(f"output: {output.name!r} doesn't end in one of {able}.", "Give it one of them.", field="output")
-    if given is not None and given != wanted:
-        raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
+        raise BadInput(
+            f"output: {output.name!r} doesn't end in one of {able}{otherwise}.", "Give it one of them.", field="output"
+        )
     return wanted
 
 
@@ -74,6 +113,8 @@ def with_inputs(
     """
     request = dict(wanted)
     for name in intake.mode_of(request).inputs:
+        if name not in given and request.get(name) is None:
+            continue
         if name in given:
             request[name] = str(given[name])
             full = complete(request)
@@ -85,11 +126,15 @@ def with_inputs(
 
 
 def remove_files(job: Job, outputs: Path) -> None:
-    """Removes what an ended job left in the studio's outputs; files elsewhere are kept."""
+    """Removes what an ended job left in the studio's outputs, its own folder too; files elsewhere are kept."""
     root = outputs.resolve()
     for name in job.files:
         path = Path(name).resolve()
         if path.is_relative_to(root):
             path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: other files of the job, or somebody's own
+                while job.id in path.parent.parts:
+                    path = path.parent
+                    path.rmdir()
     if job.poster:
         Path(job.poster).unlink(missing_ok=True)

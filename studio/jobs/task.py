@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+Layout = Literal["beside", "folder", "alone"]
+"""Where what goes with a clip lies: beside it under its name; with it in a folder of the job's own; nowhere."""
 
 
 class Task(BaseModel):
@@ -14,6 +17,7 @@ class Task(BaseModel):
     Args:
         request: complete, as `Job.request`.
         target: the file to write; its suffix is the format.
+        output: what was asked for: that file, or its folder; "" where the studio chose.
         poster: where the small picture of the clip goes.
     """
 
@@ -23,4 +27,5 @@ class Task(BaseModel):
     mode: str
     request: dict[str, Any]
     target: Path
+    output: str = ""
     poster: Path

@@ -33,7 +33,8 @@ class Result:
 
     Args:
         clip: what becomes the job's first file.
-        artifacts: files that go with it, by the name that is put behind the clip's: ``mesh.glb``.
+        artifacts: files that go with it, by the name that is put behind the clip's: ``mesh.glb``; or, where the mode
+            writes a folder, by their path in it: ``images/000.png``.
         stills: pictures that go with it, likewise: ``keyframe-1.png``.
         facts: worth keeping in the recipe (JSON).
     """
@@ -58,8 +59,10 @@ class Mode:
         order: position among the tabs.
         request: the pydantic model of its request.
         run: request, context -> `Result`; plain code, run by `studio.jobs.execute` alone.
-        inputs: the request's fields that hold paths -> a check that reads the file whole, raises `BadInput` where it
-            won't do, and returns the suffix by content (".png").
+        inputs: the request's fields that hold paths, or None -> a check that reads the file whole, raises `BadInput`
+            where it won't do, and returns the suffix by content (".png").
+        prefers: role -> variants, of which the first that can run here stands where a request names none.
+        folder: the clip's name in a folder that holds all that the mode makes; "" where there is none.
     """
 
     id: str
@@ -73,6 +76,8 @@ class Mode:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: Callable[[Any, Catalog], tuple[str, ...]] | None = None
     wish: Callable[[Any, str], Any] = lambda request, role: request
+    prefers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if not self.roles:
