@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from studio.cli.base import Json, chosen_settings, err, escape, open_studio, out, print_json
-from studio.errors import BadInput
+from studio.errors import BadInput, DownloadFailed
 from studio.jobs.ledgers import ask_unload, read_ledgers
 from studio.jobs.workshop import open_catalog
 from studio.models.added import choose
 from studio.models.checkpoint import read_checkpoint
+from studio.service import Studio, VariantStatus
 
 models_app = typer.Typer(
     help="The variants: what is installed, where, and how to get the rest.", no_args_is_help=True, rich_markup_mode=None
@@ -38,8 +40,7 @@ def models_list(as_json: Json = False) -> None:
         size = v.disk_bytes if v.usable else v.download_bytes
         state = v.where if v.usable else v.note
         gate = " (gated)" if v.spec.licence.gated else ""
-        shown = f"{size / 1e9:.1f} GB" if size else ""
-        table.add_row(v.spec.id, ", ".join(v.spec.capabilities), shown, v.spec.licence.name + gate, state)
+        table.add_row(v.spec.id, ", ".join(v.spec.capabilities), _size(size), v.spec.licence.name + gate, state)
     out.print(table)
 
 
@@ -67,8 +68,18 @@ def _say_variant(status: Any, as_json: bool, sentence: str) -> None:
         out.print(sentence, soft_wrap=True)
 
 
+STARTER = "starter"
+"""Stands for every variant whose spec says so."""
+
+
 @models_app.command("pull")
-def models_pull(variant: str, as_json: Json = False) -> None:
+def models_pull(
+    variant: Annotated[str, typer.Argument(help=f"A variant's id; {STARTER}: all that are small and free.")],
+    soft: Annotated[
+        bool, typer.Option("--soft", help=f"With {STARTER}: exit with 0 though something was not fetched.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Fetches a variant's weights into the models folder."""
     with open_studio() as studio, _byte_progress() as progress:
         bars: dict[str, Any] = {}
@@ -78,8 +89,35 @@ def models_pull(variant: str, as_json: Json = False) -> None:
                 bars[file] = progress.add_task(file, total=total)
             progress.update(bars[file], completed=done, total=total)
 
-        status = studio.pull(variant, report)
-    _say_variant(status, as_json, f"{variant} is installed: {status.where}")
+        if variant == STARTER:
+            found, failed = _pull_starter(studio, report)
+        else:
+            found, failed = [studio.pull(variant, report)], {}
+    for each, e in failed.items():
+        err.print(f"{each}: {escape(str(e))}", soft_wrap=True)
+    if as_json:
+        print_json([status.public() for status in found] if variant == STARTER else found[0].public())
+    else:
+        for status in found:
+            out.print(f"{status.spec.id} is installed: {status.where}", soft_wrap=True)
+    if failed and not soft:
+        raise typer.Exit(DownloadFailed.exit_code)
+
+
+def _pull_starter(
+    studio: Studio, report: Callable[[str, int, int], None]
+) -> tuple[list[VariantStatus], dict[str, DownloadFailed]]:
+    """The starters that are here now, and why others are not: one that fails stops none of the rest."""
+    found, failed = [], {}
+    for spec in studio.catalog:
+        if not spec.starter:
+            continue
+        try:
+            status = studio.variant(spec.id)
+            found.append(status if status.usable else studio.pull(spec.id, report))
+        except DownloadFailed as e:
+            failed[spec.id] = e
+    return found, failed
 
 
 @models_app.command("add")

@@ -32,8 +32,8 @@ class Installed:
     Args:
         root: the folder (diffusers and plain layout) or the file (sgm layout) they are in.
         weights: component -> `.safetensors` file, or the `.safetensors.index.json` of a sharded one; the
-            component's ``config.json`` lies beside it, but for the plain layout, where it needs none. In sgm layout one
-            file under ``checkpoint``.
+            component's ``config.json`` lies beside it, but for the plain layout, where it needs none and may be an
+            `.onnx` file. In sgm layout one file under ``checkpoint``.
         dtype: of the tensors in the files.
 
     In every layout a component may have a single file of its own among the weights, wherever that lies.
@@ -46,7 +46,7 @@ class Installed:
     dtype: Literal["fp16", "fp32"]
 
     def files(self, component: str) -> tuple[Path, ...]:
-        """The `.safetensors` files that hold the component."""
+        """The files that hold the component."""
         path = self.weights.get(component, self.root) if self.layout == "sgm" else self.weights[component]
         return tuple(shards(path)) if path.name.endswith(".index.json") else (path,)
 
@@ -138,7 +138,7 @@ def _look(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, hub_cac
         return Finding(Installed(spec.id, "bundled", Path(), {}, "fp32"))
     for source in spec.sources:
         if isinstance(source, WheelSource):
-            return _plain(spec, models_dir / spec.id, source.component)
+            return _plain(spec, models_dir / spec.id, source)
     own = added(spec.id, models_dir)
     if own is not None:
         return _checkpoint(spec, own)
@@ -209,7 +209,7 @@ def verify(
         for file in installed.files(component):
             inside = _inside(file, installed.root)
             wanted = known.get(inside) or _hash_in_cache(file) or (published or {}).get(file.stat().st_size)
-            if stored_dtype(file) is None:
+            if file.suffix == ".safetensors" and stored_dtype(file) is None:
                 checked.append(Checked(file, False, "damaged or cut short"))
             elif wanted is None:
                 checked.append(Checked(file, None, "whole; its publisher's sha256 is not known"))
@@ -312,12 +312,17 @@ def _named_files(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, 
                 yield from (folder / each for folder in folders if (folder / each).is_file())
 
 
-def _plain(spec: VariantSpec, folder: Path, component: str) -> Finding:
-    file = folder / f"{component}.safetensors"
-    dtype = stored_dtype(file)
+def _plain(spec: VariantSpec, folder: Path, source: WheelSource) -> Finding:
+    file = folder / source.kept
+    if not file.is_file():
+        return Finding(None)
+    if source.format == "onnx":  # its length is known, and nothing in it tells more
+        dtype = "fp32" if file.stat().st_size == source.file_bytes else None
+    else:
+        dtype = stored_dtype(file)
     if dtype is None:
-        return Finding(None, f"Found {file}, but it is damaged or cut short." if file.is_file() else "")
-    return Finding(Installed(spec.id, "plain", folder, {component: file}, dtype))
+        return Finding(None, f"Found {file}, but it is damaged or cut short.")
+    return Finding(Installed(spec.id, "plain", folder, {source.component: file}, dtype))
 
 
 def _checkpoint(spec: VariantSpec, path: Path) -> Finding:

