@@ -4,11 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from studio.scene.camera import Camera
+from studio.scene.hull import visual_hull
 from studio.scene.path import MOVES
 from studio.scene.toybox import render
 from studio.scene.toybox.composition import compose
 from studio.scene.toybox.render import film_cameras, orbit_cameras, render_view, scene_camera
-from studio.scene.toybox.scene import FORMS, Scene, Solid, extent, pack_solids
+from studio.scene.toybox.scene import FORMS, Scene, Solid, corners, extent, pack_solids
 from studio.scene.toybox.skies import LIGHT_SIZE
 from studio.scene.toybox.touch import distances
 from studio.scene.toybox.words import parse
@@ -261,3 +263,15 @@ def test_twenty_prompts_give_twenty_pictures_that_differ():
     assert all(parse(p).unknown == () for p in SHEET)
     assert all(v.mask.mean() > 0.05 for v in views)
     assert len({v.rgb.tobytes() for v in views}) == 20
+
+
+def test_the_hull_of_an_orbits_masks_is_as_large_as_the_thing():
+    scene = Scene((Solid("duck", "yellow"),), "studio", "plain")
+    views = [render_view(scene, camera, 96, 96) for _, _, camera in orbit_cameras(scene, 21, 96, 96, 12)]
+    low, high = (f(corners(scene.solids[0]), axis=0) for f in (np.min, np.max))
+    to_middle = np.eye(4)
+    to_middle[:3, 3] = (low + high) / 2  # the hull's world has the object at its origin
+    cameras = [Camera(v.camera.intrinsics, v.camera.world_to_camera @ to_middle) for v in views]
+    hull = visual_hull(np.stack([v.mask for v in views]), cameras, grid=48, dissent=0)
+    assert np.ptp(hull.vertices, axis=0) == pytest.approx(high - low, rel=0.12)
+    assert hull.to_trimesh().is_watertight
