@@ -144,7 +144,7 @@ class _Bench:
 
     def _unet_steps(self) -> tuple[Any, Any]:
         """One evaluation with guidance as the pipeline's loop makes it, and as ours does, from latents to v."""
-        from studio.engines.svd import Conditioning, Network
+        from studio.engines.svd_network import Conditioning, Network
 
         torch, wish, unet = self._torch, self.wish, self.modules["unet"]
         cells = (wish.height // 8, wish.width // 8)

@@ -1,4 +1,4 @@
-"""A complete SVD as a single-file checkpoint at tiny size, written by the key tables read backwards.
+"""A complete SVD or SV3D as a single-file checkpoint at tiny size, written by the key tables read backwards.
 
 Heads are as wide as in the published files (64 and 80), so that nothing has to be said about them.
 """
@@ -50,7 +50,9 @@ def write_zeros(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "F1
     return path
 
 
-def write_tiny_sgm(path: Path, kind: Literal["svd", "svd-image-decoder"] = "svd", *, seed: int = 0) -> dict[str, Any]:
+def write_tiny_sgm(
+    path: Path, kind: Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p"] = "svd", *, seed: int = 0
+) -> dict[str, Any]:
     """Writes the checkpoint (fp16) to `path`; returns the modules that it holds, fp32, in eval mode."""
     import torch
     from safetensors.torch import save_file
@@ -60,9 +62,14 @@ def write_tiny_sgm(path: Path, kind: Literal["svd", "svd-image-decoder"] = "svd"
     from studio.engines.networks import build
     from tests.tiny import keep_variance
 
-    image = kind == "svd-image-decoder"
+    image = kind != "svd"
     vae_class = {"_class_name": "AutoencoderKL", "up_block_types": ["UpDecoderBlock2D"] * 4} if image else {}
-    configs = {"unet": TINY_UNET, "vae": {**TINY_VAE, **vae_class}, "image_encoder": TINY_CLIP}
+    if kind.startswith("sv3d"):
+        vae_class["use_post_quant_conv"] = False
+    unet_class = {"_class_name": "PerFrameUNet"} if kind == "sv3d-p" else {}
+    told = {"sv3d-u": 256, "sv3d-p": 1280}.get(kind, 768)
+    unet_config = {**TINY_UNET, **unet_class, "projection_class_embeddings_input_dim": told}
+    configs = {"unet": unet_config, "vae": {**TINY_VAE, **vae_class}, "image_encoder": TINY_CLIP}
     tables = {
         "unet": unet.table([True, False], 1),
         "vae": vae.table(4, 2, temporal=not image),
@@ -75,7 +82,7 @@ def write_tiny_sgm(path: Path, kind: Literal["svd", "svd-image-decoder"] = "svd"
         modules[component] = module.half().float().eval()
         state = module.state_dict()
         for name, tensor in state.items():
-            key = _prefix(component, name) + source(tables[component], name)
+            key = _prefix(component, name, kind) + source(tables[component], name)
             if key.endswith((".q.weight", ".k.weight", ".v.weight", ".proj_out.weight")) and component == "vae":
                 tensor = tensor[:, :, None, None]
             elif key.endswith("visual.proj"):
@@ -87,16 +94,20 @@ def write_tiny_sgm(path: Path, kind: Literal["svd", "svd-image-decoder"] = "svd"
                 assert torch.equal(third(0)(tensor), state[name])
             stored[key] = tensor.half().contiguous()
     left_over = {"conditioner.embedders.0.open_clip.model.logit_scale": torch.zeros(()),
-                 "conditioner.embedders.3.encoder.decoder.conv_in.weight": torch.zeros(8, 4, 3, 3),
+                 f"{_encoder(kind)}decoder.conv_in.weight": torch.zeros(8, 4, 3, 3),
                  "first_stage_model.encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}  # fmt: skip
     save_file({**stored, **left_over}, path)
     return modules
 
 
-def _prefix(component: str, name: str) -> str:
+def _encoder(kind: str) -> str:
+    return f"conditioner.embedders.{1 if kind.startswith('sv3d') else 3}.encoder."
+
+
+def _prefix(component: str, name: str, kind: str) -> str:
     if component == "vae":
         decodes = name.startswith(("decoder", "post_quant_conv"))
-        return "first_stage_model." if decodes else "conditioner.embedders.3.encoder."
+        return "first_stage_model." if decodes else _encoder(kind)
     return {"unet": "model.diffusion_model.", "image_encoder": "conditioner.embedders.0.open_clip.model.visual."}[
         component
     ]

@@ -150,7 +150,17 @@ def tiny_spec_yaml(
         "title": "Tiny SVD (random weights)",
         "summary": "For tests: the real classes at tiny size.",
         "family": "svd",
-        "capabilities": {"image-to-video": {"options": options}},
+        "capabilities": {
+            "image-to-video": {"options": options},
+            "in-between": {
+                "options": {
+                    **options,
+                    "between_prior": {"default": "vibid"},
+                    "overlap": {"default": 1},
+                    "windows": {"default": 1},
+                }
+            },
+        },
         "sources": [
             {
                 "kind": "hub",

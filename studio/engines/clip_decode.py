@@ -28,19 +28,22 @@ _PARTS = 100
 """Whole decoding reports its progress in hundredths: it has thousands of slices, each a point to cancel at."""
 
 
-def decode_clip(vae: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> np.ndarray:
+def decode_clip(
+    vae: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context, *, fp32: bool = False
+) -> np.ndarray:
     """uint8 (T, H, W, 3) of scaled latents; reports under ``decode``.
 
     Runs in the VAE's own precision; what overflows in half precision is done again in fp32, which is told in a notice.
+    With `fp32` it runs in that from the start.
     To an image decoder frames are pictures of their own: the whole of them is decoded in chunks, which is exact there.
 
     Raises:
         StudioError: the numbers are not finite in fp32 either.
         torch.OutOfMemoryError: this way does not fit; another one may.
     """
-    decoder = svd_decode.decoder_of(vae)
-    if how.way == "chunked" or (how.way == "whole" and not isinstance(decoder, TemporalDecoder)):
-        return svd_decode.decode_frames(vae, latent_TCHW, how.chunk, ctx)
+    if how.way == "chunked" or (how.way == "whole" and not isinstance(vae.decoder, TemporalDecoder)):
+        return svd_decode.decode_frames(vae, latent_TCHW, how.chunk, ctx, fp32=fp32)
+    decoder = svd_decode.decoder_of(vae, fp32=fp32)
     scaled_TCHW = latent_TCHW / vae.config.scaling_factor
     decode = _tiled if how.way == "tiled" else _whole
     rgb_TCHW = decode(decoder, scaled_TCHW, how, ctx)

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from studio.context import Context
 
 
-def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Context) -> np.ndarray:
+def decode_frames(
+    vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Context, *, fp32: bool = False
+) -> np.ndarray:
     """uint8 (T, H, W, 3) of scaled latents; reports each chunk under ``decode``.
 
     Runs in the VAE's own precision, since fp32 would take a GPU several times as long; a chunk that overflows in
-    half precision is decoded again in fp32, and so is all that follows; a notice tells it.
+    half precision is decoded again in fp32, and so is all that follows; a notice tells it. With `fp32` it runs in that
+    from the start.
 
     Raises:
         StudioError: the numbers are not finite in fp32 either.
         torch.OutOfMemoryError: a chunk does not fit.
     """
-    decoder, scaled_TCHW = decoder_of(vae), latent_TCHW / vae.config.scaling_factor
+    decoder, scaled_TCHW = decoder_of(vae, fp32=fp32), latent_TCHW / vae.config.scaling_factor
     total, frames = len(latent_TCHW), []
     ctx.step(0, total, "decode")
     while len(frames) < total:
@@ -46,10 +49,16 @@ def decode_frames(vae: nn.Module, latent_TCHW: torch.Tensor, chunk: int, ctx: Co
     return np.stack(frames)
 
 
-def decoder_of(vae: nn.Module) -> nn.Module:
-    """What makes pixels of latents: the temporal decoder, or the image decoder with its 1x1 convolution before it."""
+def decoder_of(vae: nn.Module, *, fp32: bool = False) -> nn.Module:
+    """What makes pixels of latents: the temporal decoder, or the image decoder, with its 1x1 convolution before it
+    where it has one (SV3D's has none).
+
+    Args:
+        fp32: whatever the VAE's own precision is.
+    """
     before = getattr(vae, "post_quant_conv", None)
-    return vae.decoder if before is None else nn.Sequential(before, vae.decoder)
+    decoder = vae.decoder if before is None else nn.Sequential(before, vae.decoder)
+    return in_fp32(decoder) if fp32 else decoder
 
 
 def decode_chunk(decoder: nn.Module, latent_TCHW: torch.Tensor) -> torch.Tensor:

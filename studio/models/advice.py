@@ -8,6 +8,7 @@ from typing import Any
 from studio.models.limits import Limits
 from studio.models.planned import Plan, PlannedPhase, in_gb, in_time
 from studio.models.spec import VariantSpec
+from studio.models.wish import Changed
 
 _STEP = 64
 """Pixels by which width and height are lowered where the variant names no step."""
@@ -58,31 +59,24 @@ def does_not_fit(
         )
     assert budget_bytes is not None
     need = in_gb(_up(least.peak_bytes))
+    square = hasattr(wish, "size")
+    width, height = (wish.size, wish.size) if square else (wish.width, wish.height)
     message = (
-        f"{wish.frames} frames of {wish.width}x{wish.height} with {spec.id} need {need} of memory at least; "
+        f"{wish.frames} frames of {width}x{height} with {spec.id} need {need} of memory at least; "
         f"{in_gb(budget_bytes)} may be taken."
     )
     helps = []
     smaller = next((w for w in _smaller_pictures(spec, wish) if least_bytes_of(w) <= budget_bytes), None)
     if smaller is not None:
-        helps.append(f"lower width and height to {smaller.width}x{smaller.height}")
+        helps.append(
+            f"lower size to {smaller.size}" if square else f"lower width and height to {smaller.width}x{smaller.height}"
+        )
     shorter = next((w for w in _shorter_clips(spec, wish) if least_bytes_of(w) <= budget_bytes), None)
     if shorter is not None:
         helps.append(f"lower frames to {shorter.frames}")
     helps.append(f"allow {need}")
     remedy = ", or ".join(helps)
     return message, remedy[0].upper() + remedy[1:] + "."
-
-
-class _Changed:
-    """A wish with some of its fields changed."""
-
-    def __init__(self, wish: Any, **changed: Any) -> None:
-        self._wish = wish
-        self.__dict__.update(changed)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wish, name)
 
 
 def _bounds(spec: VariantSpec, field: str) -> tuple[int, int]:
@@ -93,7 +87,12 @@ def _bounds(spec: VariantSpec, field: str) -> tuple[int, int]:
 
 
 def _smaller_pictures(spec: VariantSpec, wish: Any) -> Iterator[Any]:
-    """Smaller wishes of about the same shape, the largest first."""
+    """Smaller wishes of about the same shape, the largest first; square ones have one `size`."""
+    if hasattr(wish, "size"):
+        least, step = _bounds(spec, "size")
+        step = step if step > 1 else _STEP
+        yield from (Changed(wish, size=size) for size in range(wish.size - step, least - 1, -step))
+        return
     (least_width, step), (least_height, _) = _bounds(spec, "width"), _bounds(spec, "height")
     step = step if step > 1 else _STEP
     longest = max(wish.width, wish.height)
@@ -101,14 +100,14 @@ def _smaller_pictures(spec: VariantSpec, wish: Any) -> Iterator[Any]:
         width, height = (max(step, round(s * side / longest / step) * step) for s in (wish.width, wish.height))
         if width < least_width or height < least_height:
             return
-        yield _Changed(wish, width=width, height=height)
+        yield Changed(wish, width=width, height=height)
 
 
 def _shorter_clips(spec: VariantSpec, wish: Any) -> Iterator[Any]:
     """Shorter wishes, the longest first."""
     least, _ = _bounds(spec, "frames")
     for frames in range(wish.frames - 1, least - 1, -1):
-        yield _Changed(wish, frames=frames)
+        yield Changed(wish, frames=frames)
 
 
 def _up(count: int) -> int:

@@ -94,12 +94,12 @@ class Shelf:
         if found.installed is not None:
             where, size = str(found.installed.root), found.installed.total_bytes
             return VariantStatus(spec, True, where, size, "", "", download, resident)
+        gate = f" Accept its licence first: {spec.licence.url}" if spec.licence.gated else ""
         if download:
-            gate = f" Accept its licence first: {spec.licence.url}" if spec.licence.gated else ""
             note = found.note or f"Not installed; {_size(download)} to fetch.{gate}"
             return VariantStatus(spec, False, "", 0, note, f"python -m studio models pull {spec.id}", download)
         names = " or ".join(name for source in file_sources(spec) for name in source.names)
-        note = found.note or f"Not installed; it is read from {names}, put into {self.models_dir} or added."
+        note = found.note or f"Not installed; it is read from {names}, put into {self.models_dir} or added.{gate}"
         return VariantStatus(spec, False, "", 0, note, f"python -m studio models add FILE --as {spec.id}")
 
     def check_usable(self, variant: str, *, field: str = "variant") -> None:

@@ -1,7 +1,12 @@
+import math
+
 import pytest
 import torch
+from diffusers.models.embeddings import Timesteps
 
-from studio.diffusion.conditioning import added_ids, clip_resize
+from studio.diffusion.conditioning import added_ids, clip_resize, sinusoid, view_vectors
+from studio.scene.orbit import static
+from tests.engines.convert.oracles import SHIPPED, Case
 
 
 @pytest.mark.parametrize(("height", "width"), [(576, 1024), (64, 128), (224, 224), (100, 500), (1000, 230)])
@@ -21,3 +26,22 @@ def test_shrinking_blurs_first_so_that_a_checkerboard_turns_grey():
 
 def test_ids_are_one_less_than_the_fps_then_motion_then_noise():
     assert added_ids(7, 127, 0.02).tolist() == [[6.0, 127.0, pytest.approx(0.02)]]
+
+
+@pytest.mark.parametrize("width", [256, 512])
+def test_numbers_are_embedded_as_diffusers_embeds_them(width):
+    numbers = torch.tensor([0.0, 1e-5, 1.4, 6.2])
+    assert (sinusoid(numbers, width) - Timesteps(width, True, 0)(numbers)).abs().max() < 1e-6
+
+
+def test_a_view_is_told_as_the_reference_tells_it():
+    case = Case(SHIPPED / "a" / "sv3d_p")
+    vectors = view_vectors(case.meta["cond"]["cond_aug"], *static(10.0, case.frames).radians())
+    assert vectors.shape == (1, case.frames, 1280)
+    assert (vectors[0] - case.tensors("sampler_trace")["c_vector"]).abs().max() < 1e-6
+
+
+def test_a_whole_turn_is_told_apart_from_none():
+    none, turn = view_vectors(1e-5, [1.4, 1.4], [0.0, 2 * math.pi])[0]
+    assert (none - turn)[:768].abs().max() == 0
+    assert (none - turn).norm() > 10

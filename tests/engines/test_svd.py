@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from studio.engines import networks, svd, svd_weights
+from studio.engines import networks, svd, svd_encode, svd_network, svd_weights
 from studio.errors import Cancelled, StudioError
 from studio.models.installed import Installed
 from studio.models.spec import read_spec
@@ -158,12 +158,12 @@ def test_a_wrong_setting_is_caught_by_the_comparison(engine, picture, theirs, wr
 
 @pytest.mark.filterwarnings(DIFFUSERS_WARNS)
 def test_swapped_branches_or_scaled_conditioning_are_caught_too(engine, picture, theirs, monkeypatch):
-    right = svd.guidance.guided
-    monkeypatch.setattr(svd.guidance, "guided", lambda a, b, weight: right(b, a, weight))
+    right = svd_network.guidance.guided
+    monkeypatch.setattr(svd_network.guidance, "guided", lambda a, b, weight: right(b, a, weight))
     assert (latents(engine, picture) - theirs()).abs().max() > 2e-2
     monkeypatch.undo()
-    encode = svd.encode_mean
-    monkeypatch.setattr(svd, "encode_mean", lambda vae, pixels: encode(vae, pixels) * 0.18215)
+    encode = svd_encode.encode_mean
+    monkeypatch.setattr(svd_encode, "encode_mean", lambda vae, pixels: encode(vae, pixels) * 0.18215)
     assert (latents(engine, picture) - theirs()).abs().max() > 2e-2
 
 

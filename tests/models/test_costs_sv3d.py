@@ -10,6 +10,9 @@ from studio.engines import exact
 from studio.engines.sv3d_unet import PerFrameUNet
 from studio.models.catalog import Catalog
 from studio.models.costs import phases_of, svd
+from studio.models.learned import Learned, unknown_facts
+from studio.models.limits import Limits
+from studio.models.plan import make_plans
 from studio.settings import shipped
 from tests.counting import counting
 from tests.engines.test_exact import FULL as UNET
@@ -20,12 +23,14 @@ FRAMES, SIZE = 21, 576
 
 
 def costs(variant="sv3d-p", value_bytes=2, **given):
-    options = {name: option.default for name, option in SPECS[variant].options_for("multiview").items()}
-    wish = SimpleNamespace(**{**options, "steps": 1, **given})
+    wish = SimpleNamespace(**{**WISH, "steps": 1, "size": SIZE, **given})
     found = phases_of(SPECS[variant], wish, value_bytes=value_bytes, exact_savings=True)
     return {cost.phase: cost for cost in found}
 
 
+WISH = {
+    "frames": FRAMES, "sampler": "euler", "guidance_max": 2.5, "decode": "auto", "decode_chunk": 4,
+}  # fmt: skip
 SPECS = {id: Catalog(shipped("configs") / "models").get(id) for id in ("sv3d-u", "sv3d-p")}
 
 
@@ -94,3 +99,13 @@ def test_its_components_are_as_large_as_the_spec_says(variant):
     for component, wanted in SPECS[variant].component_bytes.items():
         module, _ = read_part(found, component).plan()
         assert 2 * sum(p.numel() for p in module.parameters()) == wanted
+
+
+def test_where_an_orbit_does_not_fit_a_smaller_size_is_named_that_does():
+    spec, wish = SPECS["sv3d-p"], SimpleNamespace(steps=50, size=576, **WISH)
+    given = {"facts": unknown_facts("fp16"), "learned": Learned(None), "component_bytes": spec.component_bytes}
+    plans = make_plans(spec, wish, limits=Limits("auto", 2_500_000_000), **given)
+    assert "21 frames of 576x576 with sv3d-p need 2.6 GB" in plans.message
+    assert plans.remedy.startswith("Lower size to 512, or allow")
+    wish.size = 512
+    assert make_plans(spec, wish, limits=Limits("auto", 2_500_000_000), **given).chosen is not None

@@ -6,7 +6,7 @@ repeats. Shapes: a cell is one latent cell (8x8 pixels) of one frame and one bra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.models.costs import PhaseCost, Unit, Way
@@ -54,12 +54,47 @@ class _Clip:
 
 def phases(spec: VariantSpec, wish: Any, *, value_bytes: int, exact_savings: bool) -> tuple[PhaseCost, ...]:
     """Encode, sample and decode, each with its ways; see `studio.models.costs.phases_of`."""
-    clip = _Clip(wish.frames, wish.width, wish.height)
     image_decoder = any(getattr(source, "holds", "") == "svd-image-decoder" for source in spec.sources)
+    return clip_phases(wish, value_bytes=value_bytes, exact_savings=exact_savings, image_decoder=image_decoder)
+
+
+def clip_phases(
+    wish: Any, *, value_bytes: int, exact_savings: bool, image_decoder: bool, decoder_value_bytes: int | None = None
+) -> tuple[PhaseCost, ...]:
+    """The phases of a clip by this UNet and one of its decoders.
+
+    A wish may say two things more than others: `both_ways`, where each step goes from either end of the clip, and
+    `windows`, where several clips of `frames` each are made after one another.
+
+    Args:
+        decoder_value_bytes: of one activation of the decoder, where its precision is not the others'.
+    """
+    clip = _Clip(wish.frames, wish.width, wish.height)
     return (
         PhaseCost("encode", ("image_encoder", "vae"), (_encode(clip, value_bytes),)),
         PhaseCost("sample", ("unet",), _sample_ways(clip, wish, value_bytes, exact_savings), "unet", UNET_UNITS),
-        PhaseCost("decode", ("vae",), _decode_ways(clip, wish, value_bytes, image_decoder)),
+        PhaseCost(
+            "decode",
+            ("vae",),
+            _repeated(_decode_ways(clip, wish, decoder_value_bytes or value_bytes, image_decoder), _windows(wish)),
+        ),
+    )
+
+
+def _windows(wish: Any) -> int:
+    return getattr(wish, "windows", None) or 1
+
+
+def _repeated(ways: tuple[Way, ...], times: int) -> tuple[Way, ...]:
+    """The same, so many times after one another."""
+    return tuple(
+        replace(
+            way,
+            flop=times * way.flop,
+            moved_bytes=times * way.moved_bytes,
+            bus_bytes=times * way.bus_bytes,
+        )
+        for way in ways
     )
 
 
@@ -79,8 +114,10 @@ def _encode(clip: _Clip, value_bytes: int) -> Way:
 
 
 def _sample_ways(clip: _Clip, wish: Any, value_bytes: int, exact_savings: bool) -> tuple[Way, ...]:
-    guided = wish.guidance_max > 1
-    evaluations = 2 * wish.steps - 1 if wish.sampler == "heun" else wish.steps
+    both_ways = getattr(wish, "both_ways", False)
+    guided = both_ways or wish.guidance_max > 1
+    each = 2 * wish.steps if both_ways else 2 * wish.steps - 1 if wish.sampler == "heun" else wish.steps
+    evaluations = each * _windows(wish)
     ways = []
     for at_once in (True, False) if guided else (True,):
         for ff_rows in (None, FF_ROWS) if exact_savings else (None,):

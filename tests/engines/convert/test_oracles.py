@@ -9,9 +9,10 @@ import torch
 from studio.diffusion import conditioning, guidance, sigmas
 from studio.diffusion.precondition import denoise_v
 from studio.diffusion.samplers import euler
-from studio.engines import svd
+from studio.engines import svd_encode, svd_network
 from studio.engines.sv3d_unet import PerFrameUNet
 from studio.engines.svd_decode import decode_chunk, decoder_of
+from studio.scene.orbit import Orbit
 from tests.engines.convert.oracles import Case, cases
 
 
@@ -30,38 +31,25 @@ def per_video(rows, frames):
     return rows.unflatten(0, (-1, frames))
 
 
-def call_unet(case, x, c_noise, context, vector):
-    """(B*T, ...) rows in, rows out. The stock UNet is told plain numbers, not what is embedded in `vector`."""
-    unet, frames = case.module("unet"), case.frames
-    inputs = per_video(x, frames), per_video(c_noise, frames)[:, 0], per_video(context, frames)[:, 0]
-    if isinstance(unet, PerFrameUNet):
-        out = unet(*inputs, per_video(vector, frames))[0]
-    else:
-        cond = case.meta["cond"]
-        ids = [cond[name] for name in ("fps_id", "motion_bucket_id", "cond_aug") if name in cond]
-        out = unet(*inputs, torch.tensor([ids] * len(inputs[0])), return_dict=False)[0]
-    return out.flatten(0, 1)
-
-
 @pytest.mark.parametrize("case", cases("unet_io"))
 def test_the_unet_gives_the_references_numbers(case):
-    io = case.tensors("unet_io")
-    if not isinstance(case.module("unet"), PerFrameUNet):
-        # The reference was given random vectors here, so the class that takes vectors stands in for the stock one.
-        out = PerFrameUNet.forward(
-            case.module("unet"), per_video(io["x"], case.frames), per_video(io["timesteps"], case.frames)[:, 0],
-            per_video(io["context"], case.frames)[:, 0], per_video(io["y"], case.frames),
-        )[0].flatten(0, 1)  # fmt: skip
-    else:
-        out = call_unet(case, io["x"], io["timesteps"], io["context"], io["y"])
-    assert off(out, io["out"]) < 1e-5
+    io, frames = case.tensors("unet_io"), case.frames
+    # The reference was given random vectors here, so the class that takes vectors stands in for the stock one.
+    out = PerFrameUNet.forward(
+        case.module("unet"),
+        per_video(io["x"], frames),
+        per_video(io["timesteps"], frames)[:, 0],
+        per_video(io["context"], frames)[:, 0],
+        per_video(io["y"], frames),
+    )[0]
+    assert off(out.flatten(0, 1), io["out"]) < 1e-5
 
 
 @pytest.mark.parametrize("case", cases("vae_io"))
 def test_the_vae_encodes_to_the_references_latent(case):
     io = case.tensors("vae_io")
     image = torch.tensor(np.asarray(io["image_u8_hwc"])).permute(2, 0, 1)[None].float() / 127.5 - 1
-    assert off(svd.encode_mean(case.module("vae"), image), io["conditioner_encode_mode"]) < 1e-5
+    assert off(svd_encode.encode_mean(case.module("vae"), image), io["conditioner_encode_mode"]) < 1e-5
 
 
 @pytest.mark.parametrize("case", cases("vae_io"))
@@ -85,7 +73,7 @@ def test_decoding_in_chunks_gives_the_references_borders(case):
 def test_clip_sees_the_references_pixels_and_gives_its_embedding(case):
     io = case.tensors("conditioner_io")
     image = torch.tensor(np.asarray(io["image_u8_hwc"])).permute(2, 0, 1)[None].float() / 127.5 - 1
-    pixels = svd.clip_pixels(image)
+    pixels = svd_encode.clip_pixels(image)
     assert off(pixels, io["clip_pixels"]) < 1e-5
     assert off(case.module("image_encoder")(pixel_values=pixels).image_embeds, io["clip_embed"]) < 1e-5
 
@@ -97,27 +85,21 @@ def guidance_weights(case):
 
 
 def network(case, trace):
-    """SVD: the engine's own network, told plain numbers. SV3D: the same by hand, with its weights and its cameras."""
+    """The engine's own, told plain numbers and cameras."""
     sampler, cond = case.meta["sampler"], case.meta["cond"]
     context, latent = trace["c_crossattn"][:1], trace["c_concat"][:1]
-    if case.kind.startswith("svd"):
+    if case.kind == "sv3d-p":
+        orbit = Orbit(tuple(cond["azimuths_deg"]), tuple(cond["elevations_deg"]))
+        ids = conditioning.view_vectors(cond["cond_aug"], *orbit.radians())
+    elif case.kind == "sv3d-u":
+        ids = torch.tensor([[cond["cond_aug"]]])
+    else:
         ids = conditioning.added_ids(cond["fps_id"] + 1, cond["motion_bucket_id"], cond["cond_aug"])
-        told = svd.Conditioning(context, latent, ids)
-        # Of its own: the network may rewrite the UNet that it is given.
-        unet = Case(case.folder).module("unet")
-        return svd.Network(unet, told, case.frames, sampler["min_scale"], sampler["max_scale"])
-    weights = guidance_weights(case)
-    both_context = torch.cat([torch.zeros_like(trace["c_crossattn"]), trace["c_crossattn"]])
-    both_latent = torch.cat([torch.zeros_like(trace["c_concat"]), trace["c_concat"]])
-    vector = torch.cat([trace["c_vector"]] * 2)
-
-    def run(scaled, c_noise):
-        x = torch.cat([torch.cat([scaled[0]] * 2), both_latent], dim=1)
-        out = call_unet(case, x, c_noise.expand(len(x)), both_context, vector)
-        uncond, cond = out[None].chunk(2, dim=1)
-        return guidance.guided(uncond, cond, weights)
-
-    return run
+    told = svd_network.Conditioning(context, latent, ids)
+    # Of its own: the network may rewrite the UNet that it is given.
+    unet = Case(case.folder).module("unet")
+    low, high = sampler["min_scale"], sampler["max_scale"]
+    return svd_network.Network(unet, told, case.frames, low, high, guider=sampler["guider"])
 
 
 @pytest.mark.parametrize("case", cases("sampler_trace"))
