@@ -31,6 +31,9 @@ from studio.settings import Settings
 
 log = logging.getLogger(__name__)
 
+NO_FILE = f"input:{'0' * 64}.png"
+"""Stands for a file that is yet to come."""
+
 DOUBLE_CLICK_S = 1.0
 _KEEP_UNUSED_INPUTS_S = 24 * 3600
 _POLL_S = 0.5
@@ -134,8 +137,11 @@ class Studio:
 
     # --- one request ------------------------------------------------------------------------------------------
 
-    def check(self, request: Mapping[str, Any] | Request) -> tuple[Request, list[str]]:
+    def check(self, request: Mapping[str, Any] | Request, *, files: bool = True) -> tuple[Request, list[str]]:
         """The request with nothing left open, and notices; nothing is kept or journaled.
+
+        Args:
+            files: False lets files be missing that have to be given; something that is none stands for them.
 
         Raises:
             BadInput: `field` says which control is at fault.
@@ -144,12 +150,27 @@ class Studio:
         if isinstance(request, Request):
             given["mode"] = request.mode
         mode = intake.mode_of(given)
-        complete, notices = intake.complete(given, self.catalog, self.presets(mode.id))
-        intake.check_size(complete, self.settings)
-        return complete, notices
+        presets = self.presets(mode.id)
+        named = {**presets.get(str(given.get("preset")), {}), **{k: v for k, v in given.items() if v is not None}}
+        given |= {role: self.default_variant(mode, role) for role in mode.prefers if role not in named}
+        while True:
+            try:
+                complete, notices = intake.complete(given, self.catalog, presets)
+            except BadInput as e:
+                if files or e.field not in mode.inputs or given.get(e.field) is not None:
+                    raise
+                given[e.field] = NO_FILE
+                continue
+            intake.check_size(complete, self.settings)
+            return complete, notices
+
+    def default_variant(self, mode: Mode, role: str) -> Any:
+        """The variant that stands where a request of that mode names none for the role."""
+        liked = (v for v in mode.prefers.get(role, ()) if self._shelf.status(v, {}).usable)
+        return next(liked, mode.request.model_fields[role].default)
 
     def plan(self, request: Mapping[str, Any] | Request, *, device: KnownDevice | None = None) -> Forecast:
-        """What the request will need, before it is asked for; one line for a person in `says`.
+        """What the request will need, before it is asked for; one line for a person in `says`. Files may be missing.
 
         Where several models work on it one after the other, it is what the one needs that needs most.
 
@@ -159,7 +180,7 @@ class Studio:
         Raises:
             BadInput: the request won't do.
         """
-        complete, _ = self.check(request)
+        complete, _ = self.check(request, files=False)
         took = self._journal.profile(profile_key(complete.mode, complete.model_dump()))
         found = [
             forecast(
@@ -170,8 +191,11 @@ class Studio:
                 last_seconds=sum(took.values()) or None,
                 device=device,
             )
-            for spec, wish in all_modes()[complete.mode].uses(complete, self.catalog)
+            for spec, wish in reversed(all_modes()[complete.mode].uses(complete, self.catalog))
         ]
+        if not found:  # all that a model would make was given
+            variant = self.catalog.get(complete.variant)
+            return Forecast(variant, usable=True, plans=None, known=False, last_seconds=sum(took.values()) or None)
         return max(found, key=lambda f: (not f.fits, f.least_bytes))
 
     def submit(self, request: Mapping[str, Any] | Request, *, output: Path | None = None, session: str = "") -> Job:
@@ -189,7 +213,7 @@ class Studio:
         given = dict(request) if isinstance(request, Mapping) else request.model_dump(exclude_unset=True)
         given.setdefault("mode", getattr(request, "mode", None))
         if output is not None:
-            given["format"] = format_of(intake.mode_of(given), output, given.get("format"))
+            given |= format_of(intake.mode_of(given), output, given.get("format"))
         asked = {k: v for k, v in given.items() if v is not None}
         with self._lock:
             twin = self._journal.twin(session, asked, time.time() - DOUBLE_CLICK_S) if session else None
@@ -270,7 +294,7 @@ class Studio:
         if request.get("seed") is None:
             return None
         mode = intake.mode_of(request)
-        complete, _ = self.check({**request, "format": format_of(mode, output, request.get("format"))})
+        complete, _ = self.check({**request, **format_of(mode, output, request.get("format"))})
         complete = intake.keep_inputs(complete, mode, self.settings)
         wanted = str(target_of(mode, output, complete.format))
         for job in self._journal.with_hash(intake.request_hash(complete), ("done",)):
@@ -302,7 +326,7 @@ class Studio:
         wanted = self.recipe(path)["request"]
         request = with_inputs(wanted, inputs or {}, self.settings, lambda r: self.check(r)[0])
         if output is not None:
-            request["format"] = format_of(intake.mode_of(request), output, None) or request.get("format")
+            request |= format_of(intake.mode_of(request), output, None)
         return self.submit(request, output=output)
 
     def delete(self, job_id: str) -> None:

@@ -118,12 +118,18 @@ def _mode_command(mode: Mode) -> Callable[..., None]:
             _run_job(studio, job, as_json=as_json)
 
     parameters = [
-        parameter("output", Annotated[Path, typer.Option(help="The file to write, such as clip.mp4.")]),
+        parameter("output", Annotated[Path, typer.Option(help=_output_help(mode))]),
         *(option(name, field) for name, field in mode.request.model_fields.items() if name != "mode"),
         preset_parameter(),
         parameter("as_json", Json, default=False),
     ]
     return give_signature(command, parameters, mode.summary)
+
+
+def _output_help(mode: Mode) -> str:
+    if mode.folder:
+        return "The folder to write, such as cup; a file such as cup.mp4 gets the clip alone."
+    return "The file to write, such as clip.mp4."
 
 
 for _mode in all_modes().values():
@@ -188,17 +194,25 @@ def recipe(file: Path, as_json: Json = False) -> None:
         out.print_json(json.dumps(found))
 
 
-@app.command()
-def rerun(
-    file: Path,
-    output: Annotated[Path, typer.Option(help="The file to write.")],
-    image: Annotated[Path | None, typer.Option(help="The picture, where the studio has not kept it.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Makes a file again from the recipe that it carries: on the same machine, the same bytes."""
-    with open_studio() as studio:
-        job = studio.rerun_file(file, output=output, inputs={"image": image} if image else None)
-        _run_job(studio, job, as_json=as_json)
+def _rerun_command() -> Callable[..., None]:
+    def command(file: Path, output: Path, as_json: bool, **inputs: Path | None) -> None:
+        with open_studio() as studio:
+            job = studio.rerun_file(file, output=output, inputs={k: v for k, v in inputs.items() if v is not None})
+            _run_job(studio, job, as_json=as_json)
+
+    files = dict.fromkeys(name for mode in all_modes().values() for name in mode.inputs)
+    found = typer.Option(help="That file of the request, where the studio has not kept it.")
+    parameters = [
+        parameter("file", Annotated[Path, typer.Argument(metavar="FILE")]),
+        parameter("output", Annotated[Path, typer.Option(help="The file or folder to write.")]),
+        *(parameter(name, Annotated[Path | None, found], default=None) for name in files),
+        parameter("as_json", Json, default=False),
+    ]
+    doc = "Makes a file again from the recipe that it carries: on the same machine, the same bytes."
+    return give_signature(command, parameters, doc)
+
+
+app.command("rerun")(_rerun_command())
 
 
 @app.command()

@@ -16,10 +16,11 @@ def option(name: str, field: FieldInfo) -> inspect.Parameter:
     """The field as a typer option. Values arrive as text: the request refuses in words what won't do."""
     plain = _plain_type(field.annotation)
     shown = list[str] if plain is tuple else str
-    metavar = {int: "INTEGER", float: "NUMBER", str: "TEXT", tuple: "TEXT"}[plain]
+    metavar = {int: "INTEGER", float: "NUMBER", bool: "yes|no", str: "TEXT", tuple: "TEXT"}[plain]
     help_text = field.description or ""
     if not field.is_required() and field.default not in (None, ()):
-        help_text += f" [default: {field.default}]"
+        shown_default = {True: "yes", False: "no"}[field.default] if plain is bool else field.default
+        help_text += f" [default: {shown_default}]"
     if field.is_required():
         annotation: Any = Annotated[shown, typer.Option(help=help_text, metavar=metavar)]
         return inspect.Parameter(name, _KEYWORD, annotation=annotation)
@@ -39,8 +40,12 @@ def preset_parameter() -> inspect.Parameter:
 
 
 def read(field: FieldInfo, text: Any) -> Any:
-    """A number where the field takes one and the text is one; else the text, for the request to refuse in words."""
-    for number in {int: (int,), float: (int, float)}.get(_plain_type(field.annotation), ()):
+    """A number, or true or false, where the field takes one and the text is one; else the text, for the request to
+    refuse in words."""
+    plain = _plain_type(field.annotation)
+    if plain is bool:
+        return {"yes": True, "true": True, "no": False, "false": False}.get(str(text).lower(), text)
+    for number in {int: (int,), float: (int, float)}.get(plain, ()):
         try:
             return number(text)
         except ValueError:
@@ -57,7 +62,7 @@ def give_signature(command: Any, parameters: list[inspect.Parameter], doc: str) 
 
 
 def _plain_type(annotation: Any) -> Any:
-    """int, float, str or tuple: the field's own type, without None and without bounds."""
+    """int, float, bool, str or tuple: the field's own type, without None and without bounds."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _plain_type(next(a for a in get_args(annotation) if a is not type(None)))

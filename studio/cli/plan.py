@@ -24,8 +24,6 @@ plan_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_NO_FILE = "not-needed-for-a-plan"
-
 
 def _device(settings: Settings) -> KnownDevice:
     """The device that the settings choose, as it is now; one that is assumed for a budget where that is the CPU."""
@@ -50,10 +48,9 @@ def _plan_command(mode: Mode) -> Callable[..., None]:
         **fields: Any,
     ) -> None:
         wish = {k: read(mode.request.model_fields[k], v) for k, v in fields.items() if v is not None}
-        files = dict.fromkeys(mode.inputs, _NO_FILE)
         with open_studio(**_given(vram=vram, vram_budget=vram_budget, ram_budget=ram_budget)) as studio:
-            request = {"mode": mode.id, "preset": preset, **files, **wish}
-            studio.check(request)  # says at once what won't do; looking for the device takes seconds
+            request = {"mode": mode.id, "preset": preset, **wish}
+            studio.check(request, files=False)  # says at once what won't do; looking for the device takes seconds
             found = studio.plan(request, device=_device(studio.settings))
         if as_json:
             print_json(found.public())

@@ -20,7 +20,15 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-METHODS = {"image-to-video": "animate", "text-to-image": "paint", "text-to-video": "film"}
+METHODS = {
+    "image-to-video": "animate",
+    "text-to-image": "paint",
+    "text-to-video": "film",
+    "multiview": "orbit",
+    "cut-out": "cut_out",
+    "interpolate": "fill",
+    "in-between": "bridge",
+}
 """Capability -> method of `Engine`."""
 
 

@@ -1,4 +1,4 @@
-"""Cut-outs without a network: an even backdrop by its colour, any other by GrabCut from the border, which is a guess."""
+"""Cut-outs without a network: an even backdrop by its colour; any other by GrabCut from the border, a guess."""
 
 from __future__ import annotations
 

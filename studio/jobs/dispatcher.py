@@ -36,6 +36,8 @@ MOST_EXPECTED = 16
 """So many waiting jobs the device process is told of."""
 _SUPERSEDED = (events.Loading, events.Step, events.Preview, events.Writing, events.Queued)
 _KEPT_LIVES = 200
+_KEEPING = 10
+"""Times the grace that a cancelled job has which keeps what it has made."""
 
 
 class _Live:
@@ -139,15 +141,17 @@ class Dispatcher:
             first, live.cancelled = not live.cancelled, True
         self.runner.cancel(job.id)
         if first:
-            timer = threading.Timer(self._settings.cancel_grace_s, self._force, args=(job.id,))
+            # A job that keeps what it has made still has to end its file and to read it back.
+            grace_s = self._settings.cancel_grace_s * (_KEEPING if job.request.get("on_cancel") == "keep" else 1)
+            timer = threading.Timer(grace_s, self._force, args=(job.id, grace_s))
             timer.daemon = True
             timer.start()
 
-    def _force(self, job_id: str) -> None:
+    def _force(self, job_id: str, grace_s: float) -> None:
         with self._changed:
             still = self._running == job_id
         if still:
-            log.warning("job %s did not stop in %g s; stopping its process", job_id, self._settings.cancel_grace_s)
+            log.warning("job %s did not stop in %g s; stopping its process", job_id, grace_s)
             self.runner.kill()
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from studio import events
 from studio.context import Context, Preview
 from studio.errors import Cancelled, DeviceLost, DoesNotFit, StudioError, WriteFailed
 from studio.finish import finish
+from studio.finish import variants as smoothing
 from studio.jobs.deliver import deliver
 from studio.jobs.inputs import find_input, find_lora
 from studio.jobs.job import failed
@@ -27,6 +28,7 @@ from studio.jobs.workshop import Workshop
 from studio.media.preview import write_preview
 from studio.media.recipe import make_recipe
 from studio.media.sheet import write_poster
+from studio.media.stream import Stream
 from studio.models.installed import component_hashes
 from studio.models.out_of_memory import is_device_lost
 from studio.modes import Request, Result, all_modes
@@ -117,13 +119,26 @@ def _run(
     )
     ctx.check()
     variants = [spec.id for spec, _ in mode.uses(request, workshop.catalog)]
-    with workshop.hold_device(variants, ctx):
+    finishing = smoothing(request.finish, lambda v: workshop.installed(workshop.catalog.get(v)) is not None)
+    variants = list(dict.fromkeys([*variants, *finishing]))
+    with ExitStack() as held:
+        held.enter_context(workshop.hold_device(variants, ctx))
         result: Result = mode.run(request, ctx)
-    result = replace(result, clip=finish(result.clip, request.finish, check=ctx.check))
-    ctx.writing(0, len(result.clip))
-    files = deliver(result, task, layout_of_task(mode, task), _recipe(request, variants, result, workshop), ctx.writing)
+        result = replace(result, clip=finish(result.clip, request.finish, ctx))
+        on_frame = ctx.writing
+        if isinstance(result.clip, Stream):  # its frames are made while they are written, and tell of themselves
+            on_frame = _checking(ctx)
+        else:
+            held.close()
+            ctx.writing(0, len(result.clip))
+        recipe = _recipe(request, variants, result, workshop)
+        files = deliver(result, task, layout_of_task(mode, task), recipe, on_frame)
     write_poster(result.clip, task.poster)
     return files
+
+
+def _checking(ctx: Context) -> Callable[[int, int], None]:
+    return lambda done, total: ctx.check()
 
 
 def _recipe(request: Request, variants: Sequence[str], result: Result, workshop: Workshop) -> dict[str, Any]:

@@ -6,12 +6,15 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from studio.errors import BadInput
 
 _REFERENCE = re.compile(r"input:(?P<sha>[0-9a-f]{64})(?P<suffix>\.[a-z0-9]{1,5})")
+
+_BLOCK_BYTES = 2**20
 
 
 def is_reference(path: str) -> bool:
@@ -22,21 +25,33 @@ def is_reference(path: str) -> bool:
 def keep_input(path: Path, suffix: str, folder: Path) -> str:
     """Copies the file into the folder unless its bytes are there already; returns its reference.
 
+    A file of any size takes the memory of a block.
+
     Args:
         suffix: by content, such as ".png"; the name of the file itself is forgotten.
     """
-    data = path.read_bytes()
-    name = hashlib.sha256(data).hexdigest() + suffix
+    name = _digest(path) + suffix
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
     if not target.exists():
         part = folder / f".{name}.part-{secrets.token_hex(4)}"
         try:
-            part.write_bytes(data)
+            shutil.copyfile(path, part)
+            if _digest(part) + suffix != name:
+                raise BadInput(f"{path.name} changes while it is read.", "Wait until it is whole, then try again.")
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
     return f"input:{name}"
+
+
+def _digest(path: Path) -> str:
+    """sha256 of the file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_input(reference: str, folder: Path, *, field: str | None = None) -> Path:

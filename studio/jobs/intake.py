@@ -90,10 +90,12 @@ def _validated(mode: Mode, fields: Mapping[str, Any]) -> Request:
 
 def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
     """The request's values with the chosen variants' defaults, held to their bounds; what no variant uses is None."""
-    values, notices, heard = request.model_dump(), [], set()
+    values, notices, heard, resting = request.model_dump(), [], set(), set()
     used = mode.used_roles(request, catalog)
     for role, capabilities in mode.roles.items():
         if role not in used:
+            idle = next((s for s in catalog.able(*capabilities) if s.id == values[role]), None)
+            resting |= set(idle.options_for(*capabilities)) if idle else set()
             values[role] = values[role] if role == "variant" else None
             continue
         spec = catalog.get(values[role], field=role)
@@ -108,9 +110,9 @@ def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any
                 notices.append(f"{field}: {spec.id} was trained at {best}; {values[field]} may look worse.")
     chosen = " and ".join(dict.fromkeys(values[role] for role in used))
     for field in sorted(variant_fields(mode, catalog) - heard):
-        if values[field] is not None:
+        if values[field] is not None and field not in resting:
             notices.append(f"{field}: {chosen} does not use it; ignored.")
-            values[field] = None
+        values[field] = None
     return values, notices
 
 
@@ -126,25 +128,25 @@ def check_size(request: Request, settings: Settings) -> None:
     Raises:
         BadInput: with the number asked for, the limit, and which field to lower.
     """
-    values = request.model_dump()
-    frames, steps = values.get("frames") or 1, values.get("steps") or 1
-    pixels = (values.get("width") or 1) * (values.get("height") or 1)
-    if "width" in values and "frames" in values:
-        fps = values["export_fps"] or 1.0  # pictures that don't move have none
-        shape = expect(Shape(frames, values["width"], values["height"], fps), values["finish"])
-        check_format(f".{values['format']}", frames=shape.frames, width=shape.width, height=shape.height, fps=shape.fps)
+    made = all_modes()[request.mode].shape(request)
+    if made is None:
+        return
+    frames, width, height = made
+    steps, pixels = getattr(request, "steps", None) or 1, width * height
+    fps = request.export_fps or 1.0  # pictures that don't move have none
+    shape = expect(Shape(frames, width, height, fps), request.finish)
+    check_format(f".{request.format}", frames=shape.frames, width=shape.width, height=shape.height, fps=shape.fps)
     if frames * pixels > settings.clip_limit:
         most = max(1, int(settings.clip_limit // pixels))
         raise BadInput(
-            f"frames: {frames} frames of {values['width']}x{values['height']} are more than this studio holds at once.",
+            f"frames: {frames} frames of {width}x{height} are more than this studio holds at once.",
             f"At this size up to {most} frames are possible.",
             field="frames",
         )
     if steps * frames * pixels > settings.work_limit:
         most = max(1, int(settings.work_limit // (frames * pixels)))
         raise BadInput(
-            f"steps: {steps} steps for {frames} frames of {values['width']}x{values['height']} are more than this "
-            "studio takes on.",
+            f"steps: {steps} steps for {frames} frames of {width}x{height} are more than this studio takes on.",
             f"Up to {most} steps are possible here.",
             field="steps",
         )

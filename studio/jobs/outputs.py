@@ -75,18 +75,18 @@ def target_of(mode: Mode, output: Path, format: str) -> Path:
     return where / f"{mode.folder}.{format}" if layout_of(mode, output) == "folder" else where
 
 
-def format_of(mode: Mode, output: Path, given: Any) -> Any:
-    """The format that a file's suffix names; what was given where the output is a folder.
+def format_of(mode: Mode, output: Path, given: Any) -> dict[str, str]:
+    """The request's ``format`` as a file's suffix names it; nothing where the output is a folder.
 
     Raises:
         BadInput: it names none, or another one than `given`.
     """
     if layout_of(mode, output) == "folder":
-        return given
+        return {}
     wanted = _format(output)
     if given is not None and given != wanted:
         raise BadInput(f"format: {given} and the output {output.name} disagree.", "Leave format out.", field="format")
-    return wanted
+    return {"format": wanted}
 
 
 def _format(output: Path, otherwise: str = "") -> str:

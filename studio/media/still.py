@@ -1,4 +1,4 @@
-"""Writes one picture as PNG with its recipe."""
+"""Writes one picture as PNG."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from PIL import Image
 from studio.media.recipe import png_text, recipe_text
 
 
-def write_still(pixels: np.ndarray, path: Path, *, recipe: Mapping[str, Any]) -> Path:
-    """`path`, whole or untouched: uint8 (H, W, 3) as PNG that carries the recipe."""
+def write_still(pixels: np.ndarray, path: Path, *, recipe: Mapping[str, Any] | None = None) -> Path:
+    """`path`, whole or untouched: uint8 (H, W, 3), or (H, W, 4) with straight alpha, as PNG that carries the recipe."""
     part = path.with_name(f".{path.name}.part")
     try:
-        Image.fromarray(pixels).save(part, "PNG", pnginfo=png_text(recipe_text(recipe)))
+        Image.fromarray(pixels).save(
+            part, "PNG", pnginfo=None if recipe is None else png_text(recipe_text(recipe)), compress_level=4
+        )
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

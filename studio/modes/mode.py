@@ -45,6 +45,11 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _asked_shape(request: Request) -> tuple[int, int, int] | None:
+    width, height = getattr(request, "width", None), getattr(request, "height", None)
+    return None if width is None or height is None else (getattr(request, "frames", None) or 1, width, height)
+
+
 @dataclass(frozen=True)
 class Mode:
     """A mode as data: a tab, a command, an endpoint and a batch row are drawn from it.
@@ -62,6 +67,7 @@ class Mode:
         inputs: the request's fields that hold paths, or None -> a check that reads the file whole, raises `BadInput`
             where it won't do, and returns the suffix by content (".png").
         prefers: role -> variants, of which the first that can run here stands where a request names none.
+        shape: request -> frames, width and height of its clip before finishing; None where only the job will know.
         folder: the clip's name in a folder that holds all that the mode makes; "" where there is none.
     """
 
@@ -77,6 +83,7 @@ class Mode:
     needs: Callable[[Any, Catalog], tuple[str, ...]] | None = None
     wish: Callable[[Any, str], Any] = lambda request, role: request
     prefers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shape: Callable[[Any], tuple[int, int, int] | None] = _asked_shape
     folder: str = ""
 
     def __post_init__(self) -> None:

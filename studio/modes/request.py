@@ -21,9 +21,9 @@ Format = Literal["mp4", "webm", "gif", "webp", "zip"]
 
 def form(
     *,
-    group: Literal["main", "painting", "motion", "sampling", "output"] = "main",
+    group: Literal["main", "painting", "motion", "object", "mesh", "sampling", "output"] = "main",
     control: Literal[
-        "auto", "slider", "number", "text", "prompt", "choice", "check", "picture", "variant", "seed", "lines"
+        "auto", "slider", "number", "text", "prompt", "choice", "check", "picture", "clip", "variant", "seed", "lines"
     ] = "auto",
     unit: str = "",
     step: float | None = None,
@@ -104,6 +104,8 @@ def _in_words(schema: Mapping[str, Any]) -> str:
     if kind in ("integer", "number"):
         low, high = schema["minimum"], schema["maximum"]
         return f"a {'whole ' if kind == 'integer' else ''}number from {low:,} to {high:,}".replace(",", " ")
+    if kind == "boolean":
+        return "yes or no"
     if kind == "array":
         return "a list of words"
     if schema.get("pattern") == HEX_COLOUR:

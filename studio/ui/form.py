@@ -15,7 +15,15 @@ import gradio as gr
 from studio.models.spec import Option
 from studio.modes.request import Request
 
-GROUPS = {"main": "", "painting": "Keyframes", "motion": "Motion", "sampling": "Sampling", "output": "Output"}
+GROUPS = {
+    "main": "",
+    "painting": "Keyframes",
+    "motion": "Motion",
+    "object": "Object",
+    "mesh": "Mesh",
+    "sampling": "Sampling",
+    "output": "Output",
+}
 """Groups of a form in order, with their headings; ``main`` stands open, the others under Advanced."""
 
 
@@ -110,7 +118,7 @@ def entries(request: type[Request], offered: Mapping[str, Mapping[str, Mapping[s
                 listeners={r: frozenset(v) for r, v in listening.items() if v} or None,
             )
         )
-    rank = {"picture": 0, "prompt": 0, "variant": 1}
+    rank = {"picture": 0, "clip": 0, "prompt": 0, "variant": 1}
 
     def place(entry: Entry) -> tuple[int, bool]:
         """What a model is given comes before it, and the model that ends the work after the others."""
@@ -192,6 +200,10 @@ def _lines(entry: Entry) -> dict[str, Any]:
     return {**_plain(entry), "info": f"{entry.info} One a line.", "value": "\n".join(entry.default or ())}
 
 
+def _clip(entry: Entry) -> dict[str, Any]:
+    return {"label": f"{_label(entry)}: {entry.info}", "value": None}
+
+
 def _picture(entry: Entry) -> dict[str, Any]:
     return {
         "label": _label(entry),
@@ -229,6 +241,9 @@ class Kind:
     missing: str = "it has to be given."
 
 
+FILES = ("picture", "clip")
+"""Kinds of fields that hold a file."""
+
 KINDS: Mapping[str, Kind] = {
     "slider": Kind(gr.Slider, _slider, {"buttons": []}),
     "number": Kind(gr.Number, _number, {}),
@@ -259,6 +274,12 @@ KINDS: Mapping[str, Kind] = {
             "interactive": True,
         },
         missing="choose a picture first.",
+    ),
+    "clip": Kind(
+        gr.File,
+        _clip,
+        {"file_types": [".mp4", ".webm", ".gif", ".webp", ".zip"], "height": 110, "interactive": True},
+        missing="choose a clip first.",
     ),
 }
 """Control of a field -> how it is drawn and read."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from studio.service import Studio
 from studio.ui import say
 from studio.ui.examples import ExampleRow
 from studio.ui.mode_form import CLEAR_JS, ModeForm
+from studio.ui.panels import panel_for
 from studio.ui.watch import ResultPanel, find_job, stills
 
 PLAY_JS = "() => { window.studioPage?.play() }"
@@ -41,9 +43,11 @@ class ModeTab:
         with gr.Row(equal_height=False, elem_classes=["bench"]):
             with gr.Column(scale=5, min_width=320, elem_classes=["asks"]):
                 self.form = ModeForm(studio, mode, uploads)
+                self.more = panel_for(studio, mode, uploads)
+                self.more.draw_asks(self.form)
                 self.resume = gr.Button("Resume", visible="hidden", elem_id=f"{name}-resume", elem_classes=["resume"])
             with gr.Column(scale=6, min_width=320, elem_classes=["answers"]):
-                self.panel = ResultPanel(studio, name, "The clip appears here.", self.form.cancel, stopping)
+                self.panel = ResultPanel(studio, name, "The clip appears here.", self.form.cancel, stopping, self.more)
 
         self.examples = ExampleRow(studio, mode)
 
@@ -69,16 +73,26 @@ class ModeTab:
             trigger_mode="always_last",
             **PRIVATE,
         )
-        asked = f.run.click(
-            self._submit, f.inputs, [*f.outputs, *p.outputs, self.wanted, self.last],
-            preprocess=False, trigger_mode="once", **PRIVATE,
-        )  # fmt: skip
-        self.watch_after(asked)
+        self.submit_with(f.run, {})
+        self.more.wire(self, demo)
         f.cancel.click(self._cancel, [self.wanted], [p.status], **PRIVATE)
         watched = [*p.outputs, f.seed]
         self.resume.click(self._watch, [self.wanted], watched, trigger_mode="multiple", **PRIVATE)
         arrived = demo.load(self._arrive, [self.last], [self.wanted, *models], **PRIVATE)
         self.watch_after(arrived)
+
+    def submit_with(self, button: gr.Button, stands: Mapping[str, Any]) -> None:
+        """Lets the button submit what the form says.
+
+        Args:
+            stands: request fields that stand instead of the form's.
+        """
+        f, p = self.form, self.panel
+        asked = button.click(
+            functools.partial(self._submit, stands), f.inputs, [*f.outputs, *p.outputs, self.wanted, self.last],
+            preprocess=False, trigger_mode="once", **PRIVATE,
+        )  # fmt: skip
+        self.watch_after(asked)
 
     def wire_stills(self, selected: gr.Tabs, animator: ModeTab) -> None:
         """Lets a picture that a job made be animated in another tab.
@@ -110,10 +124,11 @@ class ModeTab:
             None, None, None, js=PLAY_JS, **PRIVATE
         )
 
-    async def _submit(self, request: gr.Request, dice: Any, *raw: Any) -> dict[Any, Any]:
+    async def _submit(self, stands: Mapping[str, Any], request: gr.Request, dice: Any, *raw: Any) -> dict[Any, Any]:
         f, p = self.form, self.panel
+        wish: dict[str, Any] = {}
         try:
-            wish = f.request(dice, *raw)
+            wish = {**f.request(dice, *raw), **stands}
             job = await asyncio.to_thread(self.studio.submit, wish, session=request.session_hash or "")
         except NotInstalled as e:
             says = say.message(*f.missing(e, wish), tone="bad")

@@ -22,6 +22,48 @@
     }, 800)
   })
 
+  // A turntable: one view shows, the others lie under it; a drag across its width goes once round.
+  const turn = (table, index) => {
+    const views = [...table.querySelectorAll('img')]
+    const now = ((index % views.length) + views.length) % views.length
+    views.forEach((view, i) => { view.hidden = i !== now })
+    table.setAttribute('aria-valuenow', now)
+  }
+  const shownIn = (table) => Number(table.getAttribute('aria-valuenow'))
+  let drag = null
+  document.addEventListener('pointerdown', (event) => {
+    const table = event.target.closest?.('.turntable')
+    if (table) drag = { table, x: event.clientX, from: shownIn(table) }
+  })
+  document.addEventListener('pointermove', (event) => {
+    if (!drag) return
+    const views = drag.table.querySelectorAll('img').length
+    turn(drag.table, drag.from - Math.round((event.clientX - drag.x) / drag.table.clientWidth * views))
+  })
+  for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => { drag = null })
+  document.addEventListener('keydown', (event) => {
+    const table = event.target.closest?.('.turntable')
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key]
+    if (table && by) { event.preventDefault(); turn(table, shownIn(table) + by) }
+  })
+
+  // Two clips side by side: what is done to one happens to both.
+  const twin = (video) => {
+    const pair = video.closest?.('.pair')
+    return pair && [...pair.querySelectorAll('video')].find((other) => other !== video)
+  }
+  for (const what of ['play', 'pause', 'seeked', 'ratechange']) {
+    document.addEventListener(what, (event) => {
+      const other = event.target.tagName === 'VIDEO' && twin(event.target)
+      if (!other) return
+      const far = Math.abs(other.currentTime - event.target.currentTime) > 0.04
+      if (far && event.target.currentTime <= (other.duration || 0)) other.currentTime = event.target.currentTime
+      if (what === 'ratechange' && other.playbackRate !== event.target.playbackRate) other.playbackRate = event.target.playbackRate
+      if (what === 'play' && other.paused) other.play().catch(() => {})
+      if (what === 'pause' && !other.paused && !event.target.ended) other.pause()
+    }, true)
+  }
+
   // A stream that was cut (sleep, no network) does not come back by itself.
   let away = 0
   const resume = () => document.querySelectorAll('button.resume').forEach((b) => b.click())

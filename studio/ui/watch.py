@@ -13,10 +13,12 @@ from typing import Any
 
 import gradio as gr
 
-from studio.errors import StudioError
+from studio.errors import BadInput, StudioError
 from studio.jobs.job import Job
+from studio.media.recipe import read_recipe
 from studio.service import Studio
 from studio.ui import say
+from studio.ui.panels import Panel
 
 POLL_S = 0.25
 """Time between two looks at a job."""
@@ -35,10 +37,13 @@ class ResultPanel:
         hint: what an empty panel says.
         cancel: the button that stops the job, wherever the tab has put it.
         stopping: set once the studio is about to go.
+        more: what the mode shows besides.
     """
 
-    def __init__(self, studio: Studio, name: str, hint: str, cancel: gr.Button, stopping: threading.Event) -> None:
-        self.studio = studio
+    def __init__(
+        self, studio: Studio, name: str, hint: str, cancel: gr.Button, stopping: threading.Event, more: Panel
+    ) -> None:
+        self.studio, self.more = studio, more
         self.name = name
         self.cancel = cancel
         self.stopping = stopping
@@ -61,6 +66,7 @@ class ResultPanel:
             buttons=[],
         )
         self.still = gr.HTML("", elem_id=f"{name}-still", visible=False)
+        self.more.draw_answers()
         self.download = gr.DownloadButton("Download", elem_id=f"{name}-download", visible=False)
         self.stills = gr.Gallery(
             label="Pictures", elem_id=f"{name}-stills", elem_classes=["stills"], visible=False, interactive=False,
@@ -75,7 +81,7 @@ class ResultPanel:
         """What `attach` writes to."""
         return [
             self.status, self.spoken, self.preview, self.video, self.still, self.download, self.about, self.cancel,
-            self.stills, self.chosen, self.animate,
+            self.stills, self.chosen, self.animate, *self.more.outputs,
         ]  # fmt: skip
 
     async def attach(self, job_id: str, session: str) -> AsyncIterator[dict[Any, Any]]:
@@ -115,6 +121,7 @@ class ResultPanel:
             self.about: gone,
             self.cancel: gr.update(interactive=False),
             **self._no_stills(),
+            **self.more.hide(),
         }
 
     def _no_stills(self) -> dict[Any, Any]:
@@ -136,6 +143,7 @@ class ResultPanel:
             self.about: gone,
             self.cancel: gr.update(interactive=True),
             **self._no_stills(),
+            **self.more.hide(),
         }
         if not job.preview:
             shown[self.preview] = gr.update(value="", visible=False)
@@ -158,6 +166,7 @@ class ResultPanel:
             self.about: gr.update(value=settings_used(job), visible=bool(clip)),
             self.cancel: gr.update(interactive=False),
             **self._show_stills(job),
+            **(self.more.show(job) if job.state == "done" else self.more.hide()),
         }
 
     def _show_stills(self, job: Job) -> dict[Any, Any]:
@@ -174,8 +183,16 @@ class ResultPanel:
 
 
 def stills(job: Job) -> list[Path]:
-    """The pictures that go with the job's clip and are still there."""
-    return [Path(f) for f in job.files[1:] if f.endswith(".png") and Path(f).is_file()]
+    """The pictures that go with the job's clip, carry a recipe of their own and are still there."""
+    beside = (Path(f) for f in job.files[1:] if f.endswith(".png") and Path(f).parent == Path(job.files[0]).parent)
+    return [path for path in beside if _carries_recipe(path)]
+
+
+def _carries_recipe(path: Path) -> bool:
+    try:
+        return bool(read_recipe(path))
+    except BadInput:
+        return False
 
 
 def find_job(studio: Studio, job_id: str) -> Job | None:

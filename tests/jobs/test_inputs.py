@@ -1,6 +1,9 @@
 """Inputs are kept by content."""
 
+import hashlib
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,31 @@ def test_equal_bytes_are_kept_once_whatever_their_names(tmp_path):
     assert is_reference(one)
     assert [p.name for p in kept.iterdir()] == [one.removeprefix("input:")]
     assert find_input(one, kept).read_bytes() == b"same"
+
+
+def test_a_large_file_is_kept_in_blocks(tmp_path, monkeypatch):
+    large = tmp_path / "film.mp4"
+    large.write_bytes(os.urandom(3 * 2**20 + 5))
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read at once"))
+    reference = keep_input(large, ".mp4", tmp_path / "inputs")
+    monkeypatch.undo()
+    assert find_input(reference, tmp_path / "inputs").read_bytes() == large.read_bytes()
+    assert reference == f"input:{hashlib.sha256(large.read_bytes()).hexdigest()}.mp4"
+
+
+def test_a_file_that_grows_while_it_is_kept_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    growing = tmp_path / "film.mp4"
+    growing.write_bytes(b"half")
+    copyfile = shutil.copyfile
+
+    def copy(source, target):
+        source.write_bytes(b"half and more")
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(BadInput, match="changes while it is read"):
+        keep_input(growing, ".mp4", tmp_path / "inputs")
+    assert list((tmp_path / "inputs").iterdir()) == []
 
 
 def test_a_kept_input_outlives_the_original(tmp_path):
