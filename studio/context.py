@@ -21,6 +21,10 @@ class Preview(Protocol):
     def __call__(self) -> Clip: ...
 
 
+Make = Callable[[], Mapping[str, np.ndarray]]
+"""Makes what is worth keeping, as arrays by name."""
+
+
 class Context:
     """One job's hands.
 
@@ -37,6 +41,7 @@ class Context:
         find_lora: turns a LoRA's file name into a path.
         keep: puts a state where the next process finds it, when it is time to.
         kept: what was kept last for this very request.
+        once: gives what is made under a name, without making it again where a process that died has made it.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Context:
         find_lora: Callable[[str], Path] = Path,
         keep: Callable[[Mapping[str, np.ndarray]], None] = lambda state: None,
         kept: Callable[[], Mapping[str, np.ndarray] | None] = lambda: None,
+        once: Callable[[str, Make], Mapping[str, np.ndarray]] = lambda name, make: make(),
     ) -> None:
         self.job_id = job_id
         self.scratch = scratch
@@ -64,6 +70,7 @@ class Context:
         self._find_lora = find_lora
         self._keep = keep
         self._kept = kept
+        self._once = once
         self._loaded: tuple[str, int] | None = None
         self._noticed: set[str] = set()
 
@@ -118,6 +125,13 @@ class Context:
     def kept(self) -> Mapping[str, np.ndarray] | None:
         """What a process that died kept of this very job, None in its first."""
         return self._kept()
+
+    def once(self, name: str, make: Make) -> Mapping[str, np.ndarray]:
+        """What `make` gives, and what it gave already where a process that died had come so far in this very job.
+
+        For the results of long phases; what happens inside one is for `keep`.
+        """
+        return self._once(name, make)
 
     def input(self, path: str) -> Path:
         """Where the file that a request names lies."""

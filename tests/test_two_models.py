@@ -25,7 +25,7 @@ from studio.models.costs import phases_of
 from studio.models.memory import Device
 from studio.service import Studio
 from tests.tiny import tiny_spec_yaml
-from tests.tiny_sdxl import tiny_sdxl_yaml, write_tiny_sdxl
+from tests.tiny_sdxl import tiny_refiner_yaml, tiny_sdxl_yaml, write_tiny_refiner, write_tiny_sdxl
 
 WORKING = 500_000
 """Of each phase: the formulas are calibrated for the full size."""
@@ -183,7 +183,7 @@ def test_both_models_work_one_after_the_other_in_room_for_one(run, sizes, carrie
     assert len(found) == 2 + 4
     assert max(np.abs(a - b).max() for a, b in zip(found, undisturbed, strict=True)) <= 1
     planned = [d.split()[1].rstrip(":") for d in job.decisions if d.startswith("planned")]
-    assert planned == ["tiny-sdxl", "tiny-sdxl", "tiny-svd"]
+    assert planned == ["tiny-sdxl", "tiny-svd"]
     stages = list(dict.fromkeys(stage for stage, _ in job.at_step))
     assert [s for s in stages if s != "keyframe"] == ["prompt", "sample", "decode", "encode"]
 
@@ -228,6 +228,16 @@ def test_the_text_encoders_are_gone_before_sampling_where_only_what_a_phase_need
     assert moved["read_bytes"] < moved["host_to_device_bytes"], "what comes back comes from host memory, not the file"
 
 
+def test_however_many_keyframes_there_are_each_of_the_painters_networks_comes_once(run, sizes):
+    job = run({**REQUEST, "make": "keyframes", "candidates": 3}, vram="normal", vram_budget=f"{room(sizes)}B")
+    assert len(frames(job)) == 3 + 3
+    moved = job.manager.ledger()["moved"]
+    assert moved["host_to_device_bytes"] == moved["read_bytes"]
+    assert 0.98 < moved["read_bytes"] / sizes[0] <= 1
+    placed = [d.split(":")[0] for d in job.decisions if d.startswith("placed")]
+    assert len(placed) == len(set(placed)) == 4
+
+
 def test_where_not_even_the_painter_fits_whole_it_is_streamed_and_paints_the_same(run, sizes, undisturbed):
     job = run(vram_budget=f"{max(sizes) // 2}B")
     assert any("placed unet of tiny-sdxl, streamed" in d for d in job.decisions)
@@ -252,7 +262,7 @@ class Died(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize(("stage", "nth"), [("sample", 2), ("decode", 2), ("encode", 1), ("sample", 8), ("decode", 3)])
+@pytest.mark.parametrize(("stage", "nth"), [("sample", 2), ("decode", 2), ("encode", 1), ("sample", 8), ("decode", 5)])
 def test_a_process_that_dies_in_either_model_is_gone_on_from_with_the_same_result(
     home, carrier, undisturbed, monkeypatch, stage, nth
 ):
@@ -268,6 +278,67 @@ def test_a_process_that_dies_in_either_model_is_gone_on_from_with_the_same_resul
         Watched(home, REQUEST, also=dies)
     again = Watched(home, REQUEST)
     assert max(np.abs(a - b).max() for a, b in zip(frames(again), undisturbed, strict=True)) <= 1
+
+
+def test_what_was_painted_is_not_painted_again_when_the_process_dies_in_the_animator(home, carrier, undisturbed):
+    def dies(event):
+        if getattr(event, "stage", "") == "encode":
+            raise Died
+
+    with pytest.raises(Died):
+        Watched(home, REQUEST, also=dies)
+    again = Watched(home, REQUEST)
+    assert {variant for _, there in again.at_step for variant, _ in there} == {"tiny-svd"}
+    assert max(np.abs(a - b).max() for a, b in zip(frames(again), undisturbed, strict=True)) <= 1
+    assert list((home.home / "resume").iterdir()) == []
+
+
+@pytest.fixture
+def refined(home, tmp_path_factory):
+    """A request with a refiner, which is installed."""
+    write_tiny_refiner(home.models / "tiny-refiner")
+    tiny_refiner_yaml("tiny-refiner", home.home / "configs" / "models")
+    return {**REQUEST, "make": "keyframes", "format": "zip", "refiner": "tiny-refiner", "refine_from": 0.5}
+
+
+def test_the_bases_network_leaves_before_the_refiners_comes(home, run, refined):
+    unets = [sum(p.stat().st_size for p in (home.models / id / "unet").rglob("*.safetensors"))
+             for id in ("tiny-sdxl", "tiny-refiner")]  # fmt: skip
+    budget = max(unets) + 3 * WORKING
+    assert budget < sum(unets)
+    job = run(refined, vram="normal", vram_budget=f"{budget}B")
+    assert isinstance(job.last, Finished), job.last
+    assert max(job.taken) <= budget
+    sampling = [frozenset(there) for stage, there in job.at_step if stage == "sample"]
+    assert set(sampling) == {frozenset({("tiny-sdxl", "unet")}), frozenset({("tiny-refiner", "unet")})}
+    placed = [d.split(":")[0] for d in job.decisions if d.startswith("placed")]
+    assert "placed vae of tiny-refiner" in placed
+    assert "placed vae of tiny-sdxl" not in placed, "the base decodes nothing"
+    assert {v: set(ways) for v, ways in read_recipe(Path(job.last.files[1]))["facts"]["ways"].items()} == {
+        "tiny-sdxl": {"prompt", "sample"},
+        "tiny-refiner": {"prompt", "sample", "decode"},
+    }
+
+
+@pytest.mark.parametrize(("stage", "nth"), [("sample", 3), ("sample", 8), ("decode", 3)])
+def test_a_process_that_dies_in_the_base_or_the_refiner_is_gone_on_from(
+    home, carrier, refined, monkeypatch, stage, nth
+):
+    monkeypatch.setattr(resume, "KEEP_EVERY_S", 0.0)
+    request = {**refined, "paint_steps": 4}
+    whole = frames(Watched(home, request))
+    heard = []
+
+    def dies(event):
+        heard.append(getattr(event, "stage", ""))
+        if heard.count(stage) == nth:
+            raise Died
+
+    with pytest.raises(Died):
+        Watched(home, request, also=dies)
+    again = Watched(home, request)
+    assert all(np.array_equal(a, b) for a, b in zip(frames(again), whole, strict=True))
+    assert sum(s == "sample" for s, _ in again.at_step) < sum(s == "sample" for s in heard) + 8
 
 
 def test_keyframes_alone_leave_the_animator_where_it_is(run):

@@ -22,7 +22,8 @@ from types import ModuleType
 
 METHODS = {
     "image-to-video": "animate",
-    "text-to-image": "paint",
+    "text-to-image": "paint_all",
+    "refine": "refine_all",
     "text-to-video": "film",
     "multiview": "orbit",
     "cut-out": "cut_out",

@@ -1,16 +1,16 @@
 """Stable Diffusion XL: diffusers' and transformers' modules under our own sampling loop.
 
-Shapes: B batch (1, or 2 with guidance: unconditional first), T tokens, C channels, H x W pixels, h x w latent cells (an
-eighth of a pixel row or column). The modules run in the device's precision; the sampler's state, the schedule and all
-noise are fp32. Noise comes from one seeded generator on the CPU, so that a seed means the same on every device.
+Shapes: B batch (1, or 2 with guidance: unconditional first), N pictures, T tokens, C channels, H x W pixels, h x w
+latent cells (an eighth of a pixel row or column). The modules run in the device's precision; the sampler's state, the
+schedule and all noise are fp32. Noise comes from one seeded generator on the CPU, so that a seed means the same on
+every device.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,12 +26,14 @@ from studio.diffusion.samplers import SAMPLERS, seeded_noise
 from studio.diffusion.xl_preview import xl_latent_to_rgb
 from studio.engines import sdxl_lora, sdxl_prompt
 from studio.engines.clip_decode import decode_clip
+from studio.engines.sdxl_painting import Conditioning, Painting, Sketches
 from studio.engines.sdxl_weights import open_weights as open_weights
 from studio.engines.svd_decode import dtype_of, in_fp32
 from studio.errors import StudioError
 from studio.media.clip import Clip
+from studio.media.grid import picture_grid
 from studio.models.costs import Way
-from studio.models.decoding import Decode
+from studio.models.costs.sdxl import steps_of
 from studio.models.sampling import Sample
 from studio.models.spec import VariantSpec
 
@@ -39,7 +41,10 @@ if TYPE_CHECKING:
     from studio.context import Context
     from studio.models.run import Run
 
-COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+
+COMPONENTS = (*_TEXT_ENCODERS, "unet", "vae")
+"""Of the base; the refiner lacks the first."""
 
 _CELL = 8
 """Pixels on a side of one latent cell."""
@@ -48,7 +53,11 @@ _LATENT_CHANNELS = 4
 
 
 class Wish(Protocol):
-    """The fields of a request that this family listens to (engines know no modes)."""
+    """The fields of a request that this family listens to (engines know no modes).
+
+    `candidates` is how many pictures are asked for together; `refine_from`, where a refiner goes on, as a share of the
+    way from noise to picture, None where there is none.
+    """
 
     @property
     def negative_prompt(self) -> str: ...
@@ -66,59 +75,14 @@ class Wish(Protocol):
     def guidance_scale(self) -> float: ...
     @property
     def loras(self) -> Sequence[tuple[str, float]]: ...
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What the UNet is told besides the noisy latent; fp32, on the host, each branch in a row."""
-
-    hidden_BTC: torch.Tensor
-    pooled_BC: torch.Tensor
-    sizes_BN: torch.Tensor
-
-
-@dataclass
-class Painting:
-    """A picture's latent on its way from noise: all that is needed to go on after any step. fp32, on the host.
-
-    Every random number that is still to come is a function of the seed and the step.
-    """
-
-    about: str
-    """The sha256 of what is painted: a process that died may have been at another picture of the same job."""
-
-    conditions: Conditioning
-    x_BCHW: torch.Tensor
-    denoised_BCHW: torch.Tensor
-    """The last step's estimate; before the first one, anything of its shape."""
-
-    done: int = 0
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The same as arrays by name."""
-        told = self.conditions
-        tensors = {
-            "hidden": told.hidden_BTC,
-            "pooled": told.pooled_BC,
-            "sizes": told.sizes_BN,
-            "x": self.x_BCHW,
-            "denoised": self.denoised_BCHW,
-        }
-        about = np.frombuffer(bytes.fromhex(self.about), np.uint8)
-        return {name: t.numpy() for name, t in tensors.items()} | {"done": np.array(self.done), "about": about}
-
-    @classmethod
-    def of(cls, state: Mapping[str, np.ndarray] | None, about: str) -> Painting | None:
-        """What `state` was made of, None where that was something else."""
-        if state is None or "about" not in state or state["about"].tobytes().hex() != about:
-            return None
-        t = {name: torch.from_numpy(array) for name, array in state.items() if name not in ("done", "about")}
-        told = Conditioning(t["hidden"], t["pooled"], t["sizes"])
-        return cls(about, told, t["x"], t["denoised"], int(state["done"]))
+    @property
+    def candidates(self) -> int: ...
+    @property
+    def refine_from(self) -> float | None: ...
 
 
 class Engine:
-    """Stable Diffusion XL, base: which one is data in `spec` and in the weights.
+    """Stable Diffusion XL, base or refiner: which one is data in `spec` and in the weights.
 
     Args:
         components: gives modules on the device by `use(*names, phase=...)`, a context manager of a tuple, and the plan
@@ -136,15 +100,17 @@ class Engine:
             key=lambda size: abs(math.log(size[0] * height / (size[1] * width))),
         )
 
-    def paint(self, prompt: str, request: Wish, ctx: Context) -> np.ndarray:
-        """uint8 (H, W, 3): a picture of what the prompt says, at the request's size.
+    def paint_all(self, prompt: str, wishes: Sequence[Wish], ctx: Context) -> Iterator[np.ndarray]:
+        """uint8 (H, W, 3) for each wish: a picture of what the prompt says, at the wish's size.
 
-        Where memory runs out the work goes on in a leaner way, after the last step that was finished; where the
-        process died, a new one goes on from what this one kept.
+        All are sampled before the first is decoded, so that each network comes to the device once. Where memory runs
+        out the work goes on in a leaner way, after the last step that was finished; where the process died, a new one
+        goes on from what this one kept.
 
         Args:
             prompt: any text; what is too long is cut, which is told in a notice.
-            request: with no None left in it; its size is a multiple of 8.
+            wishes: with no None left in them but `refine_from`; they differ in their seeds alone. The size is a
+                multiple of 8.
 
         Raises:
             BadInput: a LoRA is not there, damaged or for other networks.
@@ -152,57 +118,94 @@ class Engine:
             DoesNotFit: memory ran out in the leanest way too.
             StudioError: the model gave numbers that are not finite, in fp32 too.
         """
-        assert request.height % _CELL == request.width % _CELL == 0, (request.height, request.width)
-        for path, _ in request.loras:
-            sdxl_lora.read_lora(Path(path))  # what is wrong with it is told before anything long begins
-        run = self._components.start(request, ctx)
-        about = _digest(self._spec.id, prompt, request)
-        with torch.no_grad():
-            painting = Painting.of(ctx.kept(), about) or self._begin(about, prompt, request, run, ctx)
-            if painting.done < request.steps:
-                run.phase("sample", lambda way: self._sample(painting, request, way.choice, ctx))
-            latent_BCHW = painting.x_BCHW
-            return run.phase("decode", lambda way: self._decode(latent_BCHW, way.choice, ctx))
+        run = self._components.start(wishes[0], ctx)
+        yield from self._decoded(self._sampled(prompt, wishes, None, run, ctx), run, ctx)
 
-    def _begin(self, about: str, prompt: str, request: Wish, run: Run, ctx: Context) -> Painting:
-        """Before the first step."""
-        conditions = self._conditions(prompt, request, run, ctx)
-        shape = (1, _LATENT_CHANNELS, request.height // _CELL, request.width // _CELL)
-        noise_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
-        x_BCHW = sigmas.initial_noise(noise_BCHW, sigmas.leading(self._levels(), request.steps)[0])
-        return Painting(about, conditions, x_BCHW, denoised_BCHW=x_BCHW)
+    def sketch_all(self, prompt: str, wishes: Sequence[Wish], ctx: Context) -> Sketches:
+        """The same pictures as far as `refine_from`; see `paint_all`."""
+        run = self._components.start(wishes[0], ctx)
+        return self._sampled(prompt, wishes, None, run, ctx).sketches()
 
-    def _conditions(self, prompt: str, request: Wish, run: Run, ctx: Context) -> Conditioning:
-        """Both text encoders read the same texts, one after the other; what they gave for them before is recalled, and
-        then neither needs to be on the device.
+    def refine_all(self, prompt: str, wishes: Sequence[Wish], sketches: Sketches, ctx: Context) -> Iterator[np.ndarray]:
+        """The pictures that become of what `sketch_all` gave for the same wishes; see `paint_all`.
 
-        With an empty negative prompt the unconditional branch is told nothing at all: zeros, as in training.
+        Source: Podell et al. 2023, "SDXL", section 2.5; its split of the noise levels is that of Balaji et al. 2022,
+        "eDiff-I".
         """
-        guided = request.guidance_scale > 1
-        texts = (request.negative_prompt, prompt) if guided and request.negative_prompt else (prompt,)
-        about = (texts, sdxl_lora.identity(request.loras))
+        run = self._components.start(wishes[0], ctx)
+        yield from self._decoded(self._sampled(prompt, wishes, sketches, run, ctx), run, ctx)
+
+    def _sampled(
+        self, prompt: str, wishes: Sequence[Wish], sketches: Sketches | None, run: Run, ctx: Context
+    ) -> Painting:
+        """All pictures at the last of this model's steps."""
+        wish = wishes[0]
+        assert wish.height % _CELL == wish.width % _CELL == 0, (wish.height, wish.width)
+        assert wish.candidates == len(wishes), "the plan is for all of them"
+        for path, _ in wish.loras:
+            sdxl_lora.read_lora(Path(path))  # what is wrong with it is told before anything long begins
+        about = _digest(self._spec.id, prompt, wishes, sketches)
+        steps = steps_of(self._spec, wish)
+        with torch.no_grad():
+            painting = Painting.of(ctx.kept(), about) or self._begin(about, prompt, wishes, sketches, run, ctx)
+            if painting.done < len(wishes) * len(steps):
+                run.phase(
+                    "sample",
+                    lambda way: self._sample(painting, wishes, steps, way.choice, ctx),
+                    whole=painting.done == 0,
+                )
+        return painting
+
+    def _begin(
+        self, about: str, prompt: str, wishes: Sequence[Wish], sketches: Sketches | None, run: Run, ctx: Context
+    ) -> Painting:
+        """Before the first step."""
+        conditions = self._conditions(prompt, wishes[0], run, ctx)
+        if sketches is not None:
+            return Painting(about, conditions, torch.tensor(sketches["x"]), torch.tensor(sketches["denoised"]))
+        shape = (1, _LATENT_CHANNELS, wishes[0].height // _CELL, wishes[0].width // _CELL)
+        noise_NCHW = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(w.seed)) for w in wishes])
+        x_NCHW = sigmas.initial_noise(noise_NCHW, sigmas.leading(self._levels(), wishes[0].steps)[0])
+        return Painting(about, conditions, x_NCHW, denoised_NCHW=x_NCHW.clone())
+
+    def _conditions(self, prompt: str, wish: Wish, run: Run, ctx: Context) -> Conditioning:
+        """The text encoders read the same texts, one after the other; what they gave for them before is recalled, and
+        then none needs to be on the device.
+
+        With an empty negative prompt the base's unconditional branch is told nothing at all, zeros, as in training; the
+        refiner's, what an empty text says.
+        """
+        facts = self._spec.facts
+        guided = wish.guidance_scale > 1
+        told_both = guided and bool(wish.negative_prompt or facts.get("empty_negative") == "encoded")
+        texts = (wish.negative_prompt, prompt) if told_both else (prompt,)
+        about = (texts, sdxl_lora.identity(wish.loras))
+        names = [name for name in _TEXT_ENCODERS if name in self._spec.component_bytes]
         told = []
-        for i, name in enumerate(("text_encoder", "text_encoder_2")):
-            ctx.step(i, 2, "prompt")
-            told.append(self._components.recall(name, about, partial(self._read, name, texts, request, run)))
-        ctx.step(2, 2, "prompt")
+        for i, name in enumerate(names):
+            ctx.step(i, len(names), "prompt")
+            told.append(self._components.recall(name, about, partial(self._read, name, texts, wish, run)))
+        ctx.step(len(names), len(names), "prompt")
         for notice in told[0].notices:
             ctx.notice(notice)
         hidden_BTC = torch.cat([t.hidden_BTC for t in told], dim=-1)
-        pooled_BC = told[1].pooled_BC
-        if guided and len(texts) == 1:
+        pooled_BC = told[-1].pooled_BC
+        if guided and not told_both:
             hidden_BTC = torch.cat([torch.zeros_like(hidden_BTC), hidden_BTC])
             pooled_BC = torch.cat([torch.zeros_like(pooled_BC), pooled_BC])
-        # Original size, the crop's top left corner, target size: a picture that was neither scaled nor cropped.
-        size = [request.height, request.width]
-        sizes_BN = torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32).repeat(len(hidden_BTC), 1)
-        return Conditioning(hidden_BTC, pooled_BC, sizes_BN)
+        # Original size, the crop's top left corner, target size: a picture that was neither scaled nor cropped. The
+        # refiner is told how beautiful it is to be instead of the target size.
+        size = [wish.height, wish.width]
+        scores = facts.get("aesthetic_scores")
+        ends = [[scores[1]], [scores[0]]] if scores else [size, size]
+        rows = [[*size, 0, 0, *end] for end in ends][-len(hidden_BTC) :]
+        return Conditioning(hidden_BTC, pooled_BC, torch.tensor(rows, dtype=torch.float32))
 
-    def _read(self, name: str, texts: tuple[str, ...], request: Wish, run: Run) -> sdxl_prompt.Told:
+    def _read(self, name: str, texts: tuple[str, ...], wish: Wish, run: Run) -> sdxl_prompt.Told:
         def read(way: Way) -> sdxl_prompt.Told:
             with (
                 self._components.use(name, phase="prompt") as (encoder,),
-                sdxl_lora.applied(name, encoder, request.loras),
+                sdxl_lora.applied(name, encoder, wish.loras),
             ):
                 return sdxl_prompt.encode(encoder, texts, self._components.device)
 
@@ -212,11 +215,13 @@ class Engine:
         facts = self._spec.facts
         return sigmas.trained_levels(facts["timesteps"], beta_start=facts["beta_start"], beta_end=facts["beta_end"])
 
-    def _sample(self, painting: Painting, request: Wish, how: Sample, ctx: Context) -> None:
-        """`painting` is at its last step: x has become the scaled latent. It is brought up to date after each step."""
-        device, levels = self._components.device, self._levels()
+    def _sample(self, painting: Painting, wishes: Sequence[Wish], steps: range, how: Sample, ctx: Context) -> None:
+        """`painting` is at its last step: x has become the scaled latents. It is brought up to date after each step."""
+        device, levels, wish = self._components.device, self._levels(), wishes[0]
+        ladder = sigmas.leading(levels, wish.steps)[: steps.stop + 1]
+        total = len(wishes) * len(steps)
 
-        def on_step(done: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
+        def on_step(index: int, done: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
             # Copying to the host also waits for the device, without which progress would run ahead of the work.
             x, denoised = x.cpu(), denoised.cpu()
             if not bool(torch.isfinite(x).all()):
@@ -224,31 +229,49 @@ class Engine:
                     f"{self._spec.id} gave numbers that are not finite at step {done}.",
                     "Lower guidance_scale, or set precision to fp32.",
                 )
-            painting.x_BCHW, painting.denoised_BCHW, painting.done = x, denoised, done
+            painting.x_NCHW[index], painting.denoised_NCHW[index] = x[0], denoised[0]
+            painting.done = index * len(steps) + done - steps.start
             ctx.keep(painting.state())
-            ctx.step(done, request.steps, preview=lambda: Clip(xl_latent_to_rgb(denoised), 1.0))
+            ctx.step(painting.done, total, preview=lambda: _preview(painting.denoised_NCHW[: index + 1]))
 
         with (
             self._components.use("unet", phase="sample") as (unet,),
-            sdxl_lora.applied("unet", unet, request.loras),
+            sdxl_lora.applied("unet", unet, wish.loras),
         ):
-            ctx.step(painting.done, request.steps)
-            network = Network(unet, painting.conditions, request.guidance_scale, device=device, how=how)
-            x_BCHW = painting.x_BCHW.to(device)
-            SAMPLERS[request.sampler](
-                lambda x, sigma: denoise_noise(network, x, sigma, levels),
-                x_BCHW,
-                sigmas.leading(levels, request.steps),
-                on_step,
-                painting.done,
-                previous=painting.denoised_BCHW.to(device),
-                noise=seeded_noise(request.seed, x_BCHW),
-            )
+            ctx.step(painting.done, total)
+            network = Network(unet, painting.conditions, wish.guidance_scale, device=device, how=how)
+            while painting.done < total:
+                index, done = divmod(painting.done, len(steps))
+                x_BCHW = painting.x_NCHW[index : index + 1].to(device)
+                SAMPLERS[wish.sampler](
+                    lambda x, sigma: denoise_noise(network, x, sigma, levels),
+                    x_BCHW,
+                    ladder,
+                    partial(on_step, index),
+                    steps.start + done,
+                    previous=painting.denoised_NCHW[index : index + 1].to(device),
+                    noise=seeded_noise(wishes[index].seed, x_BCHW),
+                )
 
-    def _decode(self, latent_BCHW: torch.Tensor, how: Decode, ctx: Context) -> np.ndarray:
+    def _decoded(self, painting: Painting, run: Run, ctx: Context) -> Iterator[np.ndarray]:
+        """uint8 (H, W, 3) each."""
+        latents = painting.x_NCHW.split(1)
+        for latent_BCHW in latents:
+            with torch.no_grad():
+                work = partial(self._decode, latent_BCHW, ctx)
+                picture = run.phase("decode", work, whole=len(latents) == 1)
+            yield picture
+
+    def _decode(self, latent_BCHW: torch.Tensor, ctx: Context, way: Way) -> np.ndarray:
         """uint8 (H, W, 3)."""
         with self._components.use("vae", phase="decode") as (vae,):
-            return decode_clip(_steady(vae), latent_BCHW.to(self._components.device), how, ctx)[0]
+            return decode_clip(_steady(vae), latent_BCHW.to(self._components.device), way.choice, ctx)[0]
+
+
+def _preview(denoised_NCHW: torch.Tensor) -> Clip:
+    """What the latents look like: one alone, or all in a grid."""
+    pictures = xl_latent_to_rgb(denoised_NCHW)
+    return Clip(pictures, 1.0) if len(pictures) == 1 else picture_grid(pictures)
 
 
 class Network:
@@ -297,8 +320,10 @@ def _steady(vae: nn.Module) -> Any:
     )
 
 
-def _digest(variant: str, prompt: str, request: Wish) -> str:
+def _digest(variant: str, prompt: str, wishes: Sequence[Wish], sketches: Sketches | None) -> str:
     """Names a painting by all that it depends on."""
-    fields = ("negative_prompt", "seed", "width", "height", "steps", "sampler", "guidance_scale")
-    said = [variant, prompt, *(getattr(request, field) for field in fields), sdxl_lora.identity(request.loras)]
+    wish = wishes[0]
+    fields = ("negative_prompt", "width", "height", "steps", "sampler", "guidance_scale", "refine_from")
+    said = [variant, prompt, *(getattr(wish, field) for field in fields), sdxl_lora.identity(wish.loras)]
+    said += [[w.seed for w in wishes], *(hashlib.sha256(a.tobytes()).hexdigest() for a in (sketches or {}).values())]
     return hashlib.sha256(repr(said).encode("utf-8", "backslashreplace")).hexdigest()

@@ -15,7 +15,7 @@ from studio.engines.sdxl_networks import TextEncoder, build
 from studio.engines.svd_weights import Unit
 from studio.engines.weights.module_weights import ModuleWeights
 from studio.models.checkpoint import Component
-from studio.models.costs.sdxl import UNET_UNITS
+from studio.models.costs.sdxl_unets import BASE, REFINER
 from studio.models.header import read_tensors
 from studio.models.installed import Installed
 from studio.models.weights import Report
@@ -72,10 +72,12 @@ def unet_units(unet: nn.Module) -> Iterator[Unit]:
 
 def stay_first(units: Sequence[Unit]) -> list[int]:
     """Which units should stay on the device first: those with the least work to hide the copy of a byte."""
-    work = {unit.name: unit.flop_share / unit.share for unit in UNET_UNITS}
-    if [unit.name for unit in units] != list(work):
-        return svd_weights.stay_first(units)
-    return sorted(range(len(units)), key=lambda i: work[units[i].name])
+    names = [unit.name for unit in units]
+    for unet in (BASE, REFINER):
+        if names == [unit.name for unit in unet.units]:
+            work = [unit.flop_share / unit.share for unit in unet.units]
+            return sorted(range(len(units)), key=lambda i: work[i])
+    return svd_weights.stay_first(units)
 
 
 def load(component: Component, installed: Installed, device: str, dtype: str, report: Report) -> nn.Module:

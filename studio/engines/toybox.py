@@ -6,6 +6,7 @@ through it, and depth, masks and cameras are exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -74,19 +75,20 @@ class Engine:
         """(width, height) that it paints at for a clip of that size: any size will do."""
         return width, height
 
-    def paint(self, prompt: str, request: Size, ctx: Context) -> np.ndarray:
-        """uint8 (H, W, 3) sRGB: the scene of the prompt. The same prompt and seed give the same bytes.
+    def paint_all(self, prompt: str, wishes: Sequence[Size], ctx: Context) -> Iterator[np.ndarray]:
+        """uint8 (H, W, 3) sRGB for each wish: the scene of the prompt. The same prompt and seed give the same bytes.
 
         Raises:
             Cancelled: the user asked for it; noticed every few rows.
         """
-        scene = _scene(prompt, request.seed, ctx)
-        size = (request.width, request.height)
-        camera = scene_camera(scene, *size)
-        return render_view(scene, camera, *size, report=lambda done, total: ctx.step(done, total, "render")).rgb
+        for wish in wishes:
+            scene = _scene(prompt, wish.seed, ctx)
+            size = (wish.width, wish.height)
+            camera = scene_camera(scene, *size)
+            yield render_view(scene, camera, *size, report=lambda done, total: ctx.step(done, total, "render")).rgb
 
     def film(self, prompt: str, request: Wish, ctx: Context) -> Clip:
-        """The request's camera move through the scene of the prompt; the first frame is what `paint` gives.
+        """The request's camera move through the scene of the prompt; the first frame is what `paint_all` gives.
 
         Raises:
             Cancelled: the user asked for it; noticed every few rows.

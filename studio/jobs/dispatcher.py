@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from studio.jobs.estimate import Estimate, profile_key
 from studio.jobs.job import Job, failed
 from studio.jobs.ledgers import LedgerFile
 from studio.jobs.order import start_order
-from studio.jobs.resume import Resume, resume_file
+from studio.jobs.resume import Resume, forget
 from studio.jobs.runners import Runner
 from studio.jobs.store import Journal
 from studio.jobs.task import Task
@@ -130,7 +129,7 @@ class Dispatcher:
     def cancel(self, job: Job) -> None:
         """Takes a waiting job out of the queue, or asks the running one to stop, by force after the grace time."""
         if self._journal.update(job.id, if_state=("queued",), state="cancelled", ended_at=time.time()):
-            _forget(self._settings, job.id)
+            forget(self._settings.home, job.id)
             self._tell(events.CancelledEvent(job_id=job.id))
             self.wake()
             return
@@ -295,7 +294,7 @@ class Dispatcher:
             values |= {"state": "failed", "error": event.model_dump_json()}
         else:
             values |= {"state": "interrupted" if closing and not cancelled else "cancelled"}
-        _forget(self._settings, job_id)
+        forget(self._settings.home, job_id)
         self._journal.update(job_id, **values)
         with self._changed:
             if self._running == job_id:
@@ -363,7 +362,7 @@ class Dispatcher:
 def sweep(settings: Settings, job_id: str, target: Path) -> None:
     """Removes all that a dead process left of a job that is over."""
     sweep_work(settings, job_id, target)
-    _forget(settings, job_id)
+    forget(settings.home, job_id)
 
 
 def sweep_work(settings: Settings, job_id: str, target: Path) -> None:
@@ -373,12 +372,6 @@ def sweep_work(settings: Settings, job_id: str, target: Path) -> None:
         part.unlink(missing_ok=True)
     for part in unfinished_folders(target.parent):
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _forget(settings: Settings, job_id: str) -> None:
-    """Removes what an ended job kept in order to go on."""
-    with suppress(OSError):
-        resume_file(settings.home, job_id).unlink(missing_ok=True)
 
 
 def _without_superseded(fresh: list[Event]) -> Iterator[Event]:

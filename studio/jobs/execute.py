@@ -116,6 +116,7 @@ def _run(
         show=_Previews(task.job_id, scratch / "preview.webp"),
         keep=resume.keep,
         kept=resume.kept,
+        once=resume.once,
     )
     ctx.check()
     variants = [spec.id for spec, _ in mode.uses(request, workshop.catalog)]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from studio.errors import BadInput
 
+_NAMED_LORAS = 12
+"""That are named where another one was asked for; more are counted."""
+
 _REFERENCE = re.compile(r"input:(?P<sha>[0-9a-f]{64})(?P<suffix>\.[a-z0-9]{1,5})")
 
 _BLOCK_BYTES = 2**20
@@ -91,7 +94,7 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     """The LoRA of that file name in the first of the folders that has it; the suffix may be left out.
 
     Raises:
-        BadInput: it is in none, or the name is not that of a file.
+        BadInput: it is in none, or the name is not that of a file; names those that are there.
     """
     file = name if name.endswith(".safetensors") else f"{name}.safetensors"
     if not name or len(file.encode(errors="replace")) > 255 or re.search(r"[/\\:\x00-\x1f]", file):
@@ -101,4 +104,9 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
-    raise BadInput(f"loras: {file} is not in {folders[0]}.", "Put it there, or check its name.", field="loras")
+    there = sorted({path.name for folder in folders for path in folder.glob("*.safetensors")})
+    more = f" and {len(there) - _NAMED_LORAS} more" if len(there) > _NAMED_LORAS else ""
+    known = f"There are {', '.join(there[:_NAMED_LORAS])}{more}" if there else "There is none"
+    raise BadInput(
+        f"loras: {file} is not in {folders[0]}.", f"{known}; put it there, or check its name.", field="loras"
+    )

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from studio.errors import BadInput
 from studio.finish import Shape, expect
-from studio.jobs.inputs import find_input, is_reference, keep_input
+from studio.jobs.inputs import find_input, find_lora, is_reference, keep_input
 from studio.media.write import check_format
 from studio.models.catalog import Catalog
 from studio.modes import Mode, Request, all_modes
@@ -156,8 +156,10 @@ def keep_inputs(request: Request, mode: Mode, settings: Settings) -> Request:
     """The request with each file checked, kept by content, and named by its reference.
 
     Raises:
-        BadInput: a file is not there or is not what the mode takes; names the field.
+        BadInput: a file or a LoRA is not there, or is not what the mode takes; names the field.
     """
+    for name in mode.loras(request):
+        find_lora(name, settings.loras)
     kept = {}
     for field, check in mode.inputs.items():
         given = getattr(request, field)

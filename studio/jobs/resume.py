@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from studio import __version__
+from studio.context import Make
 from studio.jobs.task import Task
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,17 @@ def resume_file(home: Path, job_id: str) -> Path:
     return home / "resume" / f"{job_id}.safetensors"
 
 
-class Resume:
-    """One job's kept state: arrays by name, in one file that is replaced as a whole.
+def forget(home: Path, job_id: str) -> None:
+    """Nothing is kept of that job any more."""
+    for path in resume_file(home, job_id).parent.glob(f"{job_id}.*"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
-    The file belongs to this request and this version of the studio; what another one left is not taken.
+
+class Resume:
+    """One job's kept state: arrays by name, in one file that is replaced as a whole; and what it made once, likewise.
+
+    A file belongs to this request and this version of the studio; what another one left is not taken.
 
     Args:
         home: the studio's folder.
@@ -51,24 +59,43 @@ class Resume:
         began = time.monotonic()
         if began < self._next:
             return
-        part = self.path.with_suffix(".part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
-            part.write_bytes(save(arrays, metadata={"about": self._about}))
-            os.replace(part, self.path)
-        except OSError as e:
-            part.unlink(missing_ok=True)
-            if not self._refused:
-                log.warning("the state of %s can't be kept: %s", self.path.stem, e)
-            self._refused = True
+        self._write(self.path, state)
         ended = time.monotonic()
         self._next = ended + max(self._every_s, 5 * (ended - began) if self._every_s else 0)
 
     def kept(self) -> dict[str, np.ndarray] | None:
         """What was kept last for this very request, None where there is nothing of use."""
+        return self._read(self.path)
+
+    def once(self, name: str, make: Make) -> Mapping[str, np.ndarray]:
+        """What was made under that name for this very request; made and kept now where it was not yet.
+
+        A disk that takes nothing only means that it would be made again.
+        """
+        path = self.path.with_name(f"{self.path.stem}.{name}.safetensors")
+        made = self._read(path)
+        if made is None:
+            made = make()
+            self._write(path, made)
+        return made
+
+    def _write(self, path: Path, state: Mapping[str, np.ndarray]) -> None:
+        part = path.with_suffix(".part")
         try:
-            with safe_open(self.path, framework="numpy") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+            part.write_bytes(save(arrays, metadata={"about": self._about}))
+            os.replace(part, path)
+        except OSError as e:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            if not self._refused:
+                log.warning("the state of %s can't be kept: %s", self.path.stem, e)
+            self._refused = True
+
+    def _read(self, path: Path) -> dict[str, np.ndarray] | None:
+        try:
+            with safe_open(path, framework="numpy") as file:
                 if (file.metadata() or {}).get("about") != self._about:
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -80,9 +107,7 @@ class Resume:
 
     def forget(self) -> None:
         """Nothing is kept any more."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-            self.path.with_suffix(".part").unlink(missing_ok=True)
+        forget(self.path.parent.parent, self.path.stem)
 
 
 def _digest(task: Task) -> str:

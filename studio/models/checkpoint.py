@@ -6,7 +6,8 @@ One file holds everything: ``model.diffusion_model.*`` (the UNet), ``conditioner
 file is, only its name or its owner can say.
 
 Stable Diffusion XL's file is laid out the same way, with two text encoders in the conditioner and one autoencoder in
-``first_stage_model``; that autoencoder also comes as a file of its own.
+``first_stage_model``; that autoencoder also comes as a file of its own. The refiner's file has only the second of the
+text encoders, in the first one's place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal
 from studio.errors import BadInput
 from studio.models.header import Stored, read_tensors, shown
 
-Kind = Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p", "sdxl", "vae"]
+Kind = Literal["svd", "svd-image-decoder", "sv3d-u", "sv3d-p", "sdxl", "sdxl-refiner", "vae"]
 """What networks a file holds. svd: temporal decoder; the next three: a decoder that knows no time; vae: Stable
 Diffusion's autoencoder alone, of which XL's own has the same shapes as the first."""
 
@@ -31,7 +32,11 @@ COMPONENTS: tuple[Component, ...] = ("image_encoder", "unet", "vae")
 """Of SVD and SV3D."""
 
 _COMPONENTS: Mapping[Kind, tuple[Component, ...]] = MappingProxyType(
-    {"sdxl": ("text_encoder", "text_encoder_2", "unet", "vae"), "vae": ("vae",)}
+    {
+        "sdxl": ("text_encoder", "text_encoder_2", "unet", "vae"),
+        "sdxl-refiner": ("text_encoder_2", "unet", "vae"),
+        "vae": ("vae",),
+    }
 )
 """Of the others."""
 
@@ -42,6 +47,8 @@ FIRST_STAGE = "first_stage_model."
 
 CLIP_L = "conditioner.embedders.0.transformer."
 CLIP_G = "conditioner.embedders.1.model."
+CLIP_G_ALONE = "conditioner.embedders.0.model."
+"""Of the refiner."""
 
 _TEXT_LEFT_OVERS = tuple(
     f"{CLIP}{name}" for name in ("positional_embedding", "text_projection", "logit_scale", "token_embedding.weight",
@@ -69,8 +76,16 @@ _XL_PARTS = {
     "the VAE's decoder": re.escape(f"{FIRST_STAGE}decoder."),
 }
 
+_XL_REFINER_PARTS = {
+    "the UNet": re.escape(_LABEL),
+    "the text encoder": re.escape(CLIP_G_ALONE),
+    "the VAE's encoder": re.escape(f"{FIRST_STAGE}encoder."),
+    "the VAE's decoder": re.escape(f"{FIRST_STAGE}decoder."),
+}
+
 _XL_UNUSED = re.compile(
-    rf"{re.escape(CLIP_L)}text_model\.embeddings\.position_ids|{re.escape(CLIP_G)}logit_scale|denoiser\.sigmas"
+    rf"{re.escape(CLIP_L)}text_model\.embeddings\.position_ids|conditioner\.embedders\.[01]\.model\.logit_scale"
+    r"|denoiser\.sigmas"
     r"|betas|(sqrt_|log_|one_minus_|recip_|recipm1_)*alphas_cumprod(_prev)?"
 )
 """Numbers that follow from others, which some tools write along."""
@@ -83,7 +98,6 @@ _OTHERS = (
     (r".*(lora_up|lora_down|lora_A|lora_B)\b", "a LoRA"),
     (r".*motion_modules\.", "an AnimateDiff motion module"),
     (r"control_model\.", "a ControlNet"),
-    (r"conditioner\.embedders\.0\.model\.transformer\.", "the Stable Diffusion XL refiner"),
     (r"cond_stage_model\.model\.", "Stable Diffusion 2"),
     (r"cond_stage_model\.transformer\.", "Stable Diffusion 1"),
     (r"(down_blocks|up_blocks|encoder\.down_blocks|vision_model)\.", "one component of a diffusers folder"),
@@ -114,6 +128,11 @@ class Checkpoint:
     def vae_encoder(self) -> str:
         """What the names of the encoder in use, and of its quant_conv, start with."""
         return _vae_encoder(self.kind)
+
+    @property
+    def text_encoder_2(self) -> str:
+        """What the names of Stable Diffusion XL's second text encoder start with."""
+        return _text_encoder_2(self.kind)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -160,6 +179,9 @@ def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
         if _CONV_IN in tensors and tensors[_CONV_IN].shape[1:2] != (4,):
             raise BadInput(f"{name} is a Stable Diffusion XL that fills in or edits pictures; the studio can't use it.")
         return "sdxl"
+    if any(n.startswith(f"{CLIP_G_ALONE}transformer.") for n in tensors):
+        _refuse_parts(tensors, name, _XL_REFINER_PARTS)
+        return "sdxl-refiner"
     if all(n in tensors for n in _BARE_VAE) and not any(n.startswith(UNET) for n in tensors):
         return "vae"
     if _TIME not in tensors or _LABEL not in tensors:
@@ -194,6 +216,10 @@ def _vae_encoder(kind: Kind) -> str:
     return f"conditioner.embedders.{1 if kind.startswith('sv3d') else 3}.encoder."
 
 
+def _text_encoder_2(kind: Kind) -> str:
+    return CLIP_G_ALONE if kind == "sdxl-refiner" else CLIP_G
+
+
 def _part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
     """Where a tensor belongs; None where nothing of this kind has it.
 
@@ -219,7 +245,9 @@ def _xl_part(name: str, kind: Kind) -> Component | Literal["unused"] | None:
         return "vae" if name.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")) else None
     if _XL_UNUSED.fullmatch(name):
         return "unused"
-    places: Mapping[str, Component] = {CLIP_L: "text_encoder", CLIP_G: "text_encoder_2", FIRST_STAGE: "vae"}
+    places: dict[str, Component] = {_text_encoder_2(kind): "text_encoder_2", FIRST_STAGE: "vae"}
+    if kind == "sdxl":
+        places[CLIP_L] = "text_encoder"
     return next((component for start, component in places.items() if name.startswith(start)), None)
 
 

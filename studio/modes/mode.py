@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +69,7 @@ class Mode:
         prefers: role -> variants, of which the first that can run here stands where a request names none.
         shape: request -> frames, width and height of its clip before finishing; None where only the job will know.
         folder: the clip's name in a folder that holds all that the mode makes; "" where there is none.
+        loras: request -> the names of the LoRA files that it asks for; none by default.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Mode:
     prefers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shape: Callable[[Any], tuple[int, int, int] | None] = _asked_shape
     folder: str = ""
+    loras: Callable[[Any], Iterable[str]] = lambda request: ()
 
     def __post_init__(self) -> None:
         if not self.roles:

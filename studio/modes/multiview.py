@@ -152,9 +152,9 @@ class Multiview(SamplingFields):
 
 def run(request: Multiview, ctx: Context) -> Result:
     """The turntable, or the cut-out alone, and a folder of all that belongs to it."""
-    from studio.modes import turning  # what it computes with takes a while to import
+    from studio.modes.orbiting import turn  # what it computes with takes a while to import
 
-    return turning.cut_out(request, ctx) if request.make == "cut-out" else turning.turn(request, ctx)
+    return turn.cut_out(request, ctx) if request.make == "cut-out" else turn.turn(request, ctx)
 
 
 def _keys(lines: tuple[str, ...]) -> list[tuple[float, float]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,8 +14,8 @@ from studio.context import Context
 from studio.errors import BadInput
 from studio.media.clip import Clip
 from studio.media.fit import fit_picture
+from studio.media.grid import picture_grid
 from studio.media.score import score
-from studio.media.sheet import contact_sheet
 from studio.models.catalog import Catalog
 from studio.modes.mode import Mode, Result, Still
 from studio.modes.motion import MotionFields
@@ -50,6 +50,11 @@ class TextToVideo(MotionFields):
         default="toybox",
         description="The model that paints the keyframes. One that films its own scenes needs no other.",
         json_schema_extra=form(control="variant", title="Keyframes by"),
+    )
+    refiner: str | None = Field(
+        default=None,
+        description="A model that does the last steps of each keyframe in the painter's place, for finer detail.",
+        json_schema_extra=form(group="painting", control="variant", title="Refined by"),
     )
     variant: str = Field(
         default="toybox",
@@ -103,6 +108,12 @@ class TextToVideo(MotionFields):
         json_schema_extra=form(group="painting", control="slider", step=0.5, title="Painting guidance"),
     )
 
+    refine_from: Annotated[float, Field(ge=0.5, le=0.99)] | None = Field(
+        default=None,
+        description="Where the refiner goes on, as a share of the way from noise to keyframe; LoRAs end there.",
+        json_schema_extra=form(group="painting", control="slider", step=0.01, title="Refine from"),
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _keyframes_are_a_zip(cls, given: Any) -> Any:
@@ -125,11 +136,13 @@ class TextToVideo(MotionFields):
 
 @dataclass(frozen=True)
 class Paint:
-    """One keyframe as a painter is asked for it. What a painter does not listen to is None.
+    """One keyframe as a painter or a refiner is asked for it. What it does not listen to is None.
 
     Args:
         width, height: as the painter likes them for a clip of the request's shape.
         loras: files with their weights.
+        candidates: how many are asked for together.
+        refine_from: where a refiner goes on; None where there is none.
     """
 
     negative_prompt: str
@@ -140,15 +153,13 @@ class Paint:
     sampler: str | None
     guidance_scale: float | None
     loras: tuple[tuple[str, float], ...]
+    candidates: int
+    refine_from: float | None
 
 
 def run(request: TextToVideo, ctx: Context) -> Result:
     """The clip of the chosen keyframe, and the keyframes beside it; or the keyframes as a clip of their own."""
-    loras = tuple((str(ctx.lora(name)), weight) for name, weight in map(_lora, request.loras or ()))
-    with ctx.lease(request.painter or request.variant) as painter:
-        size = painter.size_for(request.width, request.height)
-        paints = [_paint(request, i, size, loras) for i in range(request.candidates)]
-        pictures = list(_painted(painter, _prompt(request), paints, ctx))
+    paints, pictures = _keyframes(request, ctx)
     scores = [score(picture) for picture in pictures]
     best = max(range(len(scores)), key=lambda i: scores[i].total)
     picked = request.pick - 1 if request.pick else best
@@ -174,8 +185,41 @@ def run(request: TextToVideo, ctx: Context) -> Result:
     return Result(clip, stills=stills, facts={**facts, "fit": fitted.mapping.as_dict()})
 
 
+def _keyframes(request: TextToVideo, ctx: Context) -> tuple[list[Paint], list[np.ndarray]]:
+    """What was asked for, and the pictures. None is painted again by a process that takes the job over later."""
+    loras = tuple((str(ctx.lora(name)), weight) for name, weight in _loras(request))
+    prompt = _prompt(request)
+    with ctx.lease(request.painter or request.variant) as painter:
+        size = painter.size_for(request.width, request.height)
+        paints = [_paint(request, i, size, loras) for i in range(request.candidates)]
+        if request.refiner is None:
+            made = ctx.once("keyframes", lambda: _shown(painter.paint_all(prompt, paints, ctx), len(paints), ctx))
+            return paints, list(made["pictures"])
+        sketches = ctx.once("sketches", lambda: painter.sketch_all(prompt, paints, ctx))
+    with ctx.lease(request.refiner) as refiner:
+        left = [_rest(paint) for paint in paints]
+        made = ctx.once("keyframes", lambda: _shown(refiner.refine_all(prompt, left, sketches, ctx), len(left), ctx))
+        return paints, list(made["pictures"])
+
+
+def _shown(pictures: Iterable[np.ndarray], total: int, ctx: Context) -> dict[str, np.ndarray]:
+    """All of them, (N, H, W, 3); those that are there are shown as a grid while the others come."""
+    done: list[np.ndarray] = []
+    if total > 1:
+        ctx.step(0, total, "keyframe")
+    for picture in pictures:
+        done.append(picture)
+        ctx.step(len(done), total, "keyframe", preview=lambda: picture_grid(done))
+    return {"pictures": np.stack(done)}
+
+
 def _prompt(request: TextToVideo) -> str:
     return STYLES[request.style or "none"].format(request.prompt) if request.prompt.strip() else request.prompt
+
+
+def _loras(request: TextToVideo) -> tuple[tuple[str, float], ...]:
+    """File names and weights."""
+    return tuple(map(_lora, request.loras or ()))
 
 
 def _lora(text: str) -> tuple[str, float]:
@@ -200,7 +244,14 @@ def _paint(request: TextToVideo, index: int, size: tuple[int, int], loras: tuple
         sampler=request.paint_sampler,
         guidance_scale=request.paint_guidance,
         loras=loras,
+        candidates=request.candidates,
+        refine_from=request.refine_from,
     )
+
+
+def _rest(paint: Paint) -> Paint:
+    """What is left for the refiner: LoRAs are made for the base's networks."""
+    return replace(paint, loras=())
 
 
 def _alone(request: TextToVideo, paint: Paint) -> dict[str, Any]:
@@ -209,29 +260,23 @@ def _alone(request: TextToVideo, paint: Paint) -> dict[str, Any]:
     return {**only, "painter": request.painter or request.variant, "seed": paint.seed}
 
 
-def _painted(painter: Any, prompt: str, paints: Sequence[Paint], ctx: Context) -> Iterator[np.ndarray]:
-    """The keyframes; those that are there are shown as a grid while the others come."""
-    done: list[np.ndarray] = []
-    for i, paint in enumerate(paints):
-        if len(paints) > 1:
-            ctx.step(i, len(paints), "keyframe", preview=(lambda: _grid(done)) if done else None)
-        done.append(painter.paint(prompt, paint, ctx))
-        yield done[-1]
-    ctx.step(len(paints), len(paints), "keyframe", preview=lambda: _grid(done))
-
-
-def _grid(pictures: Sequence[np.ndarray]) -> Clip:
-    """One frame that shows them all, as near to a square as it goes."""
-    columns = next(n for n in (1, 2, 3) if n * n >= len(pictures))
-    return Clip(
-        contact_sheet(Clip(np.stack(pictures), 1.0), columns, cell_width=960 // columns, numbers=False)[None], 1.0
-    )
-
-
 def _needs(request: TextToVideo, catalog: Catalog) -> tuple[str, ...]:
-    """What films its own scenes needs no painter; keyframes alone need nothing that moves them."""
+    """What films its own scenes needs no painter; keyframes alone need nothing that moves them.
+
+    A refiner goes on with what a painter of its own family began.
+    """
+    painting = ("painter",) if request.refiner is None else ("painter", "refiner")
+    painter = request.painter or request.variant
+    if request.refiner is not None and (
+        catalog.get(request.refiner, field="refiner").family != catalog.get(painter, field="painter").family
+    ):
+        raise BadInput(
+            f"refiner: {request.refiner} can't go on with what {painter} paints.",
+            "Leave it out, or choose another painter, such as sdxl.",
+            field="refiner",
+        )
     if request.make == "keyframes":
-        return ("painter",)
+        return painting
     if "text-to-video" not in catalog.get(request.variant).capabilities:
         if request.painter is None:
             raise BadInput(
@@ -239,7 +284,7 @@ def _needs(request: TextToVideo, catalog: Catalog) -> tuple[str, ...]:
                 "Such as toybox.",
                 field="painter",
             )
-        return ("painter", "variant")
+        return (*painting, "variant")
     if request.painter not in (None, request.variant):
         raise BadInput(
             f"variant: {request.variant} films its own scenes, not a picture by {request.painter}.",
@@ -251,7 +296,7 @@ def _needs(request: TextToVideo, catalog: Catalog) -> tuple[str, ...]:
 
 def _wish(request: TextToVideo, role: str) -> Any:
     """The request as that role's engine sees it; a keyframe has about a million pixels, as SDXL's trained sizes do."""
-    if role != "painter":
+    if role == "variant":
         return request
     across = math.sqrt(request.width / request.height)
     return _paint(request, 0, (round(1024 * across / 64) * 64, round(1024 / across / 64) * 64), ())
@@ -265,7 +310,8 @@ MODE = Mode(
     order=2,
     request=TextToVideo,
     run=run,
-    roles={"variant": ("text-to-video", "image-to-video"), "painter": ("text-to-image",)},
+    roles={"variant": ("text-to-video", "image-to-video"), "painter": ("text-to-image",), "refiner": ("refine",)},
     needs=_needs,
     wish=_wish,
+    loras=lambda request: [name for name, _ in _loras(request)],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -13,23 +13,17 @@ import gradio as gr
 
 from studio.errors import BadInput, StudioError
 from studio.jobs.inputs import find_input
-from studio.models.spec import Option
 from studio.modes import Mode
 from studio.modes.request import MAX_SEED
 from studio.service import Studio, VariantStatus
 from studio.ui import form, say
 from studio.ui.files import given_path
+from studio.ui.switches import NO_WORDS, Chosen, Switches
 
 CLEAR_JS = "() => ({__type__: 'update', visible: false})"
 """Takes the message under a field away once the field is touched."""
 
-NO_FILE = f"input:{'0' * 64}.png"
-"""Stands for a file that is yet to come, where a request is only planned."""
-
-NO_WORDS = " "
-"""Stands for a text that is yet to be written, likewise."""
-
-WIDE = ("picture", "prompt", "variant", "seed")
+WIDE = (*form.FILES, "prompt", "variant", "seed")
 """Kinds of fields that are drawn in their own way, over the whole width."""
 
 HIDDEN = gr.update(visible=False)
@@ -47,8 +41,8 @@ class ModeForm:
         self.roots = (uploads, self.settings.inputs, self.settings.outputs, self.settings.examples)
         self.models: dict[str, gr.Dropdown] = {}
         self.abouts: dict[str, gr.HTML] = {}
-        self.refresh()
-        self.entries = form.entries(mode.request, self._options)
+        self._rules = Switches(studio, mode)
+        self.entries = self._rules.entries
         self.presets = studio.presets(mode.id)
         self.controls: dict[str, gr.components.Component] = {}
         self.wrongs: dict[str, gr.HTML] = {}
@@ -58,43 +52,25 @@ class ModeForm:
 
     def refresh(self) -> None:
         """Asks again which variants there are and which can run."""
-        self.variants: dict[str, dict[str, VariantStatus]] = {
-            role: {v.spec.id: v for v in self.studio.variants(*capabilities)}
-            for role, capabilities in self.mode.roles.items()
-        }
+        self._rules.refresh()
 
     @property
-    def _options(self) -> dict[str, dict[str, Mapping[str, Option]]]:
-        """Role -> variant -> the fields that it listens to there."""
-        return {
-            role: {v: status.spec.options_for(*self.mode.roles[role]) for v, status in found.items()}
-            for role, found in self.variants.items()
-        }
+    def variants(self) -> Mapping[str, Mapping[str, VariantStatus]]:
+        """Role -> variant -> what is known of it."""
+        return self._rules.variants
 
-    def first(self) -> dict[str, str]:
-        """Role -> the variant shown first: the request's own default, else one that can run, else any."""
-        chosen = {}
-        for role, found in self.variants.items():
-            asked = self.mode.request.model_fields[role].default
-            usable = [i for i, v in found.items() if v.usable]
-            chosen[role] = asked if asked in found else next(iter([*usable, *found]), "")
-        return chosen
+    def first(self) -> dict[str, Any]:
+        """Every switch as it stands at first."""
+        return self._rules.first()
 
-    def chosen(self, *variants: Any) -> dict[str, str]:
-        """Role -> variant, from the values of `models` in their order."""
-        return {role: str(v or "") for role, v in zip(self.models, variants, strict=True)}
+    @property
+    def switches(self) -> dict[str, gr.components.Component]:
+        """The controls that decide what else is shown: the models', and some of the mode's own."""
+        return {**self.models, **{e.name: self.controls[e.name] for e in self._rules.own}}
 
-    def _heard(self, entry: form.Entry, chosen: Mapping[str, str]) -> bool:
-        """True where one of the variants that are used listens to the field; a role that has nothing to do does not."""
-        return entry.heard_by({role: chosen[role] for role in self._used(chosen)})
-
-    def _used(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
-        """The roles that have something to do where these variants are chosen; other fields as they are, if given."""
-        made = self.mode.request.model_construct(**chosen)
-        try:
-            return self.mode.used_roles(made, self.studio.catalog)
-        except BadInput:  # they don't go together, which is said where the request is checked
-            return tuple(self.mode.roles)
+    def chosen(self, *values: Any) -> dict[str, Any]:
+        """Switch -> value, from the values of `switches` in their order."""
+        return {n: str(v or "") if n in self.models else v for n, v in zip(self.switches, values, strict=True)}
 
     # -- drawing
 
@@ -114,17 +90,17 @@ class ModeForm:
             for group, title in form.GROUPS.items():
                 members = self._group(group)
                 if group != "main" and members:
-                    heard = any(self._heard(e, first) for e in members)
+                    heard = any(self._rules.heard(e, first) for e in members)
                     self.headings[group] = gr.HTML(f'<h3 class="group">{escape(title)}</h3>', visible=heard)
                     self._draw_group(group, first)
 
     def _group(self, group: str) -> list[form.Entry]:
         return [e for e in self.entries if e.group == group]
 
-    def _draw_group(self, group: str, chosen: Mapping[str, str]) -> None:
-        """Pictures, the models and the seed over the whole width; the rest side by side where there is room."""
+    def _draw_group(self, group: str, chosen: Chosen) -> None:
+        """Files, the models and the seed over the whole width; the rest side by side where there is room."""
         members = self._group(group)
-        for entry in (e for e in members if e.kind in ("picture", "prompt")):
+        for entry in (e for e in members if e.kind in (*form.FILES, "prompt")):
             self._draw_entry(entry, chosen)
         for entry in (e for e in members if e.kind == "variant"):
             self._draw_variant(entry, chosen)
@@ -132,25 +108,25 @@ class ModeForm:
             if group == "main" and self.presets:
                 self._draw_preset()
             for entry in (e for e in members if e.kind not in WIDE):
-                with gr.Column(min_width=200, visible=self._heard(entry, chosen)) as self.cells[entry.name]:
+                with gr.Column(min_width=200, visible=self._rules.heard(entry, chosen)) as self.cells[entry.name]:
                     self._draw_entry(entry, chosen)
         for entry in (e for e in members if e.kind == "seed"):
             self._draw_seed(entry)
 
-    def _draw_entry(self, entry: form.Entry, chosen: Mapping[str, str]) -> None:
+    def _draw_entry(self, entry: form.Entry, chosen: Chosen) -> None:
         elem_id = f"{self.name}-{entry.name}"
-        self.controls[entry.name] = form.draw(entry, self._option(chosen, entry), elem_id=elem_id)
+        self.controls[entry.name] = form.draw(entry, self._rules.option(entry, chosen), elem_id=elem_id)
         self._draw_wrong(entry)
 
     def _draw_wrong(self, entry: form.Entry) -> None:
         self.wrongs[entry.name] = gr.HTML("", visible=False, elem_id=f"{self.name}-{entry.name}-wrong")
 
-    def _draw_variant(self, entry: form.Entry, chosen: Mapping[str, str]) -> None:
+    def _draw_variant(self, entry: form.Entry, chosen: Chosen) -> None:
         role, elem_id = entry.name, f"{self.name}-{entry.name}"
-        used = role in self._used(chosen)
+        used = role in self._rules.used(chosen)
         self.models[role] = self.controls[role] = gr.Dropdown(
             self.variant_choices(role), value=chosen[role], label=entry.title, elem_id=elem_id, filterable=False,
-            elem_classes=["variants"],
+            elem_classes=["variants"], visible=self._rules.heard(entry, chosen),
         )  # fmt: skip
         self._draw_wrong(entry)
         self.abouts[role] = gr.HTML(self.about_variant(role, chosen[role]), visible=used, elem_id=f"{elem_id}-about")
@@ -174,8 +150,10 @@ class ModeForm:
         self._draw_wrong(entry)
 
     def variant_choices(self, role: str) -> list[tuple[str, str]]:
-        """Every variant, those that can't run marked as such."""
-        return [(v.spec.title + ("" if v.usable else " (not installed)"), i) for i, v in self.variants[role].items()]
+        """Every variant, those that can't run marked as such; before them none, where the role may stay empty."""
+        none = [("None", "")] if self._rules.optional(role) else []
+        found = self.variants[role].items()
+        return none + [(v.spec.title + ("" if v.usable else " (not installed)"), i) for i, v in found]
 
     def about_variant(self, role: str, variant: str) -> str:
         """What the model is; and, where it can't run, what to install, how large it is and under which licence."""
@@ -187,79 +165,92 @@ class ModeForm:
             return f'<div class="about">{summary}</div>'
         return f'<div class="about missing">{summary}{how_to_install(status)}</div>'
 
-    def _action(self, chosen: Mapping[str, str]) -> str:
-        found = [self.variants[role].get(chosen[role]) for role in self._used(chosen)]
+    def _action(self, chosen: Chosen) -> str:
+        found = [self.variants[role].get(chosen[role]) for role in self._rules.used(chosen)]
         return self.mode.action if all(v is None or v.usable for v in found) else "Not installed: what to do"
 
-    # -- following the variants
+    # -- following the switches
 
-    def _option(self, chosen: Mapping[str, str], entry: form.Entry) -> Option | None:
-        """How the first of the used variants that listen to the field treats it."""
-        for role in self._used(chosen):
-            option = self._options[role].get(chosen[role], {}).get(entry.name)
-            if option is not None:
-                return option
-        return None
+    def follower(self, changed: str) -> Callable[..., dict[Any, Any]]:
+        """A handler for when that switch was changed; takes the values of `switches`."""
 
-    def follow_models(self, *variants: Any) -> dict[Any, Any]:
-        """Updates after a model was chosen; takes the values of `models`."""
-        return self.follow(self.chosen(*variants))
+        def follow(*values: Any) -> dict[Any, Any]:
+            return self.follow(self.chosen(*values), changed=(changed,))
 
-    def follow(self, chosen: Mapping[str, str], values: Mapping[str, Any] | None = None) -> dict[Any, Any]:
-        """Updates that put the form on these variants.
+        return follow
+
+    def follow(
+        self, chosen: Chosen, values: Mapping[str, Any] | None = None, *, changed: Collection[str] = ()
+    ) -> dict[Any, Any]:
+        """Updates that show what these switches leave to be said, and no more.
 
         Args:
-            chosen: role -> variant.
-            values: request fields that stand instead of the defaults; None leaves alone what every variant has.
+            values: request fields that stand instead of the defaults. None leaves alone what has nothing to do with
+                what was changed.
+            changed: the switches that were.
         """
-        used = self._used(chosen)
+        rules, used = self._rules, self._rules.used(chosen)
+        own_changed = values is not None or not set(changed) <= set(self.models)
+        proposed = rules.proposed(chosen) if own_changed else {}
+        given = {name: value for name, value in (values or {}).items() if value is not None}
         shown: dict[Any, Any] = {self.run: self._action(chosen)}
         for role, about in self.abouts.items():
             shown[about] = gr.update(value=self.about_variant(role, chosen[role]), visible=role in used)
+            if rules.optional(role):
+                offered = rules.offered(role, chosen)
+                shown[self.models[role]] = gr.update(visible=offered, value=chosen[role] if offered else "")
         for group, heading in self.headings.items():
-            shown[heading] = gr.update(visible=any(self._heard(e, chosen) for e in self._group(group)))
+            shown[heading] = gr.update(visible=any(rules.heard(e, chosen) for e in self._group(group)))
         for entry in self.entries:
             control = self.controls[entry.name]
             shown[self.wrongs[entry.name]] = HIDDEN
             if entry.kind in WIDE:
-                if entry.kind == "prompt" and (values or {}).get(entry.name) is not None:
-                    shown[control] = form.follow(entry, None, value=values[entry.name])
+                if entry.kind == "prompt" and entry.name in given:
+                    shown[control] = form.follow(entry, None, value=given[entry.name])
                 continue
-            value = (values or {}).get(entry.name)
             if entry.listeners is not None:
-                shown[self.cells[entry.name]] = gr.update(visible=self._heard(entry, chosen))
-            if entry.listeners is not None or value is not None:
-                shown[control] = form.follow(entry, self._option(chosen, entry), value=value)
+                shown[self.cells[entry.name]] = gr.update(visible=rules.heard(entry, chosen))
+                moved = values is not None or bool(set(entry.listeners) & set(changed))
+            else:
+                moved = entry.name in given or (own_changed and entry.name in rules.following)
+            if moved:
+                value = given.get(entry.name, proposed.get(entry.name) if entry.listeners is None else None)
+                shown[control] = form.follow(entry, rules.option(entry, chosen), value=value)
         if values is None and self.presets:
             shown[self.preset] = ""
         return shown
 
-    def apply_preset(self, preset: str | None, *variants: Any) -> dict[Any, Any]:
-        """Updates for a preset: its fields, and the variants' defaults for the rest."""
-        values = self.presets.get(preset or "", {})
-        return self._with_models(self.chosen(*variants), values)
+    def apply_preset(self, preset: str | None, *values: Any) -> dict[Any, Any]:
+        """Updates for a preset: its fields, and the variants' defaults for the rest; takes the values of `switches`."""
+        return self._with_switches(self.chosen(*values), self.presets.get(preset or "", {}))
 
-    def _with_models(self, chosen: Mapping[str, str], values: Mapping[str, Any]) -> dict[Any, Any]:
-        """`follow` for the variants that the values name, the others as they are; the dropdowns show them."""
-        chosen = {role: str(values.get(role) or variant) for role, variant in chosen.items()}
-        return {**self.follow(chosen, values), **{self.models[role]: v for role, v in chosen.items()}}
+    def _with_switches(self, chosen: Chosen, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """`follow` for the switches that the values name, the others as they are; the dropdowns show them."""
+        chosen = {name: now if values.get(name) is None else values[name] for name, now in chosen.items()}
+        followed = self.follow(chosen, values)
+        return {**{self.models[role]: chosen[role] for role in self.models}, **followed}
 
     def fill(self, request: Mapping[str, Any]) -> dict[Any, Any]:
         """Updates that put a whole request into the form, its files included where they are still here."""
-        shown = self._with_models(self.first(), request)
+        shown = self._with_switches(self.first(), request)
         for entry in self.entries:
             if entry.kind == "seed" and request.get(entry.name) is not None:
                 shown[self.seed] = request[entry.name]
                 shown[self.dice] = False
-            elif entry.kind == "picture":
-                shown[self.controls[entry.name]] = self._picture(request.get(entry.name))
+            elif entry.kind in form.FILES:
+                shown[self.controls[entry.name]] = self._file(request.get(entry.name))
         return shown
 
-    def _picture(self, reference: Any) -> str | None:
+    def _file(self, reference: Any) -> str | None:
         try:
             return str(find_input(str(reference), self.settings.inputs)) if reference else None
         except StudioError:
             return None
+
+    @staticmethod
+    def touched(control: gr.components.Component) -> Callable[..., Any]:
+        """The event of a person's hand on the control; a file box of Gradio 6.31 has none of its own."""
+        return control.input if hasattr(control, "input") else control.change
 
     @property
     def outputs(self) -> list[Any]:
@@ -286,16 +277,14 @@ class ModeForm:
         """
         sent = dict(zip(self.controls, raw, strict=True))
         chosen = {role: str(sent.get(role) or "") for role in self.models}
-        used = self._used({**{name: value for name, value in sent.items() if value is not None}, **chosen})
+        used = self._rules.used({**{name: value for name, value in sent.items() if value is not None}, **chosen})
         heard_by = {role: chosen[role] for role in used}
         shown = [
             e for e in self.entries if e.heard_by(heard_by) and (e.kind != "variant" or e.name in ("variant", *used))
         ]
         for entry in shown:
-            if entry.kind == "picture":
+            if entry.kind in form.FILES:
                 sent[entry.name] = given_path(sent[entry.name], self.roots, entry.name)
-                if sent[entry.name] is None and not complete:
-                    sent[entry.name] = NO_FILE
             elif entry.kind == "prompt" and not complete:
                 sent[entry.name] = sent[entry.name] or NO_WORDS
             elif entry.kind == "seed" and dice:

@@ -55,15 +55,16 @@ class ModeTab:
         """Connects the events."""
         f, p = self.form, self.panel
         self.examples.wire(f, **PRIVATE)
-        models = list(f.models.values())
-        gr.on([m.input for m in models], f.follow_models, models, f.outputs, **PRIVATE)
+        models, switches = list(f.models.values()), list(f.switches.values())
+        for switch, control in f.switches.items():
+            f.touched(control)(f.follower(switch), switches, f.outputs, **PRIVATE)
         if f.presets:
-            f.preset.input(f.apply_preset, [f.preset, *models], f.outputs, **PRIVATE)
+            f.preset.input(f.apply_preset, [f.preset, *switches], f.outputs, **PRIVATE)
         f.reuse.click(self._reuse, [self.wanted], [f.seed, f.dice], **PRIVATE)
         f.seed.input(lambda: False, None, [f.dice], **PRIVATE)
         for name, control in f.controls.items():
-            control.input(None, None, [f.wrongs[name]], js=CLEAR_JS, **PRIVATE)
-        moving = [f.controls[e.name].change for e in f.entries if e.listeners is not None or e.kind == "variant"]
+            f.touched(control)(None, None, [f.wrongs[name]], js=CLEAR_JS, **PRIVATE)
+        moving = [f.controls[e.name].change for e in f.entries if e.listeners is not None or e.name in f.switches]
         gr.on(
             [demo.load, *moving],
             self._plan,

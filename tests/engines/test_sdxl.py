@@ -75,12 +75,13 @@ def engine(spec, modules):
 
 def wish(**given):
     values = {"negative_prompt": "", "seed": 0, "width": 128, "height": 64, "steps": 3, "sampler": "euler",
-              "guidance_scale": 5.0, "loras": ()}  # fmt: skip
+              "guidance_scale": 5.0, "loras": (), "candidates": 1, "refine_from": None}  # fmt: skip
     return SimpleNamespace(**{**values, **given})
 
 
 def paint(engine, ctx=None, prompt=PROMPT, **given):
-    return engine.paint(prompt, wish(**given), ctx or Watch())
+    (picture,) = engine.paint_all(prompt, [wish(**given)], ctx or Watch())
+    return picture
 
 
 def latent(engine, prompt=PROMPT, **given):
@@ -174,6 +175,46 @@ def test_the_same_request_gives_the_same_bytes(engine):
     assert paint(engine, sampler="euler-ancestral").tobytes() == paint(engine, sampler="euler-ancestral").tobytes()
 
 
+def test_pictures_that_are_asked_for_together_are_those_that_each_seed_gives_alone(engine):
+    ctx = Watch()
+    wishes = [wish(seed=seed, candidates=3, sampler="dpmpp-2m") for seed in (4, 5, 6)]
+    pictures = list(engine.paint_all(PROMPT, wishes, ctx))
+    assert [p.tobytes() for p in pictures] == [paint(engine, seed=s, sampler="dpmpp-2m").tobytes() for s in (4, 5, 6)]
+    assert [s for s in ctx.steps if s[0] != "decode"] == [
+        *[("prompt", i, 2) for i in range(3)],
+        *[("sample", i, 9) for i in range(10)],
+    ]
+    assert ctx.steps[-6:] == [("decode", i, 1) for i in range(2)] * 3
+    assert [clip.width > 2 * clip.height for clip in ctx.shown] == [False] * 3 + [True] * 3 + [False] * 3, (
+        "the latents so far as a grid: 1, 2 x 1, 2 x 2"
+    )
+
+
+@pytest.mark.parametrize("at", [2, 3, 7, 8])
+def test_what_was_kept_of_several_pictures_goes_on_in_the_one_that_was_under_way(spec, modules, at):
+    wishes = [wish(seed=seed, candidates=3) for seed in (4, 5, 6)]
+    ctx = Watch()
+    whole = [p.tobytes() for p in sdxl.Engine(spec, Held(spec, modules)).paint_all(PROMPT, wishes, ctx)]
+    assert [int(state["done"]) for state in ctx.states] == list(range(1, 10))
+    again = Watch(kept=ctx.states[at])
+    found = sdxl.Engine(spec, Held(spec, modules)).paint_all(PROMPT, wishes, again)
+    assert [p.tobytes() for p in found] == whole
+    assert len(again.states) == 8 - at
+
+
+def test_each_network_is_asked_for_once_however_many_pictures_there_are(spec, modules):
+    asked = []
+
+    class Listening(Held):
+        def use(self, *names, phase):
+            asked.extend(names)
+            return super().use(*names, phase=phase)
+
+    wishes = [wish(seed=seed, candidates=2, steps=1) for seed in (4, 5)]
+    list(sdxl.Engine(spec, Listening(spec, modules)).paint_all(PROMPT, wishes, Watch()))
+    assert asked == ["text_encoder", "text_encoder_2", "unet", "vae", "vae"]
+
+
 def test_one_branch_at_a_time_gives_the_same_but_for_rounding(engine):
     both = latent(engine)
     engine._components.choose("sample", Sample(branches_at_once=False))
@@ -201,7 +242,7 @@ def test_what_was_kept_of_another_picture_is_not_gone_on_with(engine, other):
 
 def test_memory_that_runs_out_while_sampling_costs_no_finished_step(spec, modules):
     class Retrying(Held):
-        def phase(self, name, work):
+        def phase(self, name, work, *, whole=True):
             try:
                 return super().phase(name, work)
             except torch.OutOfMemoryError:

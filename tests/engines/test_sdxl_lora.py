@@ -13,7 +13,7 @@ from studio.errors import BadInput
 from studio.models.installed import Installed
 from studio.models.spec import read_spec
 from tests.engines.held import Held
-from tests.engines.test_sdxl import PROMPT, Watch, wish
+from tests.engines.test_sdxl import Watch, paint
 from tests.tiny_sdxl import tiny_sdxl_weights, tiny_sdxl_yaml, write_tiny_sdxl
 
 RANK, ALPHA = 4, 2.0
@@ -102,7 +102,7 @@ def merged(modules, changes, weight):
 
 def latent(spec, modules, **given):
     ctx = Watch()
-    sdxl.Engine(spec, Held(spec, modules)).paint(PROMPT, wish(**given), ctx)
+    paint(sdxl.Engine(spec, Held(spec, modules)), ctx, **given)
     return torch.from_numpy(ctx.states[-1]["x"])
 
 
@@ -147,12 +147,10 @@ def test_two_loras_add_up_and_each_network_is_changed(spec, modules, changes, tm
 
 
 def test_what_was_kept_with_one_lora_is_not_gone_on_with_under_another(spec, modules, file):
-    before = Watch()
-    sdxl.Engine(spec, Held(spec, modules)).paint(PROMPT, wish(loras=((file, 1.0),)), before)
-    expected = sdxl.Engine(spec, Held(spec, modules)).paint(PROMPT, wish(loras=((file, 0.5),)), Watch())
-    found = sdxl.Engine(spec, Held(spec, modules)).paint(
-        PROMPT, wish(loras=((file, 0.5),)), Watch(kept=before.states[0])
-    )
+    before, engine = Watch(), sdxl.Engine(spec, Held(spec, modules))
+    paint(engine, before, loras=((file, 1.0),))
+    expected = paint(engine, loras=((file, 0.5),))
+    found = paint(engine, Watch(kept=before.states[0]), loras=((file, 0.5),))
     assert found.tobytes() == expected.tobytes()
 
 
@@ -181,7 +179,7 @@ def test_a_file_that_is_no_lora_is_told_before_anything_begins(spec, modules, tm
     (tmp_path / "x.safetensors").write_bytes(b"no")
     for name in ("x.safetensors", "missing.safetensors"):
         with pytest.raises(BadInput, match=name):
-            sdxl.Engine(spec, Held(spec, modules)).paint(PROMPT, wish(loras=((str(tmp_path / name), 1.0),)), ctx)
+            paint(sdxl.Engine(spec, Held(spec, modules)), ctx, loras=((str(tmp_path / name), 1.0),))
     assert ctx.steps == []
 
 

@@ -13,7 +13,8 @@ from studio.models.installed import find
 from studio.models.limits import Limits
 from studio.models.manager import ModelManager
 from studio.models.memory import Device
-from tests.engines.test_sdxl import PROMPT, Watch, wish
+from tests.engines import test_sdxl as one
+from tests.engines.test_sdxl import PROMPT, Watch
 from tests.tiny_sdxl import tiny_sdxl_yaml, write_tiny_sdxl
 
 
@@ -41,7 +42,7 @@ def manager(home):
 
 def paint(manager, ctx=None, prompt=PROMPT, **given):
     with manager.lease("tiny-sdxl", lambda component, done, total: None) as engine:
-        return engine.paint(prompt, wish(width=64, steps=2, **given), ctx or Watch())
+        return one.paint(engine, ctx, prompt, width=64, steps=2, **given)
 
 
 @contextmanager

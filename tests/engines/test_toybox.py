@@ -38,6 +38,11 @@ def engine():
     return toybox.Engine(SPEC, None)
 
 
+def paint(engine, prompt, seed, ctx):
+    (picture,) = engine.paint_all(prompt, [SimpleNamespace(**SIZE, seed=seed)], ctx)
+    return picture
+
+
 def said(seen):
     return [e.message for e in seen if isinstance(e, events.Notice)]
 
@@ -49,22 +54,24 @@ def test_it_is_an_engine_that_needs_nothing():
 
 
 def test_the_same_prompt_and_seed_give_the_same_bytes(engine, tmp_path):
-    one, two, other = (
-        engine.paint("a red cup on a table", SimpleNamespace(**SIZE, seed=s), ctx=context(tmp_path)) for s in (5, 5, 6)
-    )
+    one, two, other = (paint(engine, "a red cup on a table", s, context(tmp_path)) for s in (5, 5, 6))
     assert one.dtype == np.uint8
     assert one.shape == (96, 160, 3)
     assert one.tobytes() == two.tobytes()
     assert one.tobytes() != other.tobytes()
 
 
+def test_several_wishes_give_the_pictures_that_each_gives_alone_one_after_the_other(engine, tmp_path):
+    wishes = [SimpleNamespace(**SIZE, seed=s) for s in (5, 6)]
+    coming = engine.paint_all("a red cup on a table", wishes, context(tmp_path))
+    for seed in (5, 6):
+        assert np.array_equal(next(coming), paint(engine, "a red cup on a table", seed, context(tmp_path)))
+    assert next(coming, None) is None
+
+
 def test_it_tells_what_the_picture_shows_and_names_what_it_did_not_understand(engine, tmp_path):
     seen = []
-    engine.paint(
-        "a red cup beside a zorble, a frimple and a zorble",
-        SimpleNamespace(**SIZE, seed=1),
-        ctx=context(tmp_path, seen),
-    )
+    paint(engine, "a red cup beside a zorble, a frimple and a zorble", 1, context(tmp_path, seen))
     shows, unknown = said(seen)
     assert "A red cup" in shows
     assert "not SDXL" in shows
@@ -80,21 +87,21 @@ def test_it_tells_what_the_picture_shows_and_names_what_it_did_not_understand(en
 )  # fmt: skip
 def test_odd_prompts_end_in_a_picture_and_a_short_notice(engine, tmp_path, prompt):
     seen = []
-    assert engine.paint(prompt, SimpleNamespace(**SIZE, seed=1), ctx=context(tmp_path, seen)).std() > 5
+    assert paint(engine, prompt, 1, context(tmp_path, seen)).std() > 5
     assert said(seen)[0].startswith("No thing of the toybox was named")
     assert all(len(s) < 600 and s.isprintable() for s in said(seen))
 
 
 def test_it_says_when_there_is_no_room_for_all(engine, tmp_path):
     seen = []
-    engine.paint("12 balls, 12 cubes and 12 cups", SimpleNamespace(**SIZE, seed=1), ctx=context(tmp_path, seen))
+    paint(engine, "12 balls, 12 cubes and 12 cups", 1, context(tmp_path, seen))
     assert said(seen)[-1] == "There is room for 24 of the 36 things; the others are left out."
 
 
 def test_it_stops_in_the_middle_of_a_picture_and_of_a_film(engine, tmp_path):
     calls = iter(range(1000))
     with pytest.raises(Cancelled):
-        engine.paint("a cup", SimpleNamespace(**SIZE, seed=1), ctx=context(tmp_path, cancelled=lambda: next(calls) > 5))
+        paint(engine, "a cup", 1, context(tmp_path, cancelled=lambda: next(calls) > 5))
     calls = iter(range(1000))
     with pytest.raises(Cancelled):
         engine.film("a cup", Wish(), context(tmp_path, cancelled=lambda: next(calls) > 30))
@@ -104,7 +111,7 @@ def test_it_stops_in_the_middle_of_a_picture_and_of_a_film(engine, tmp_path):
 def test_a_film_begins_with_the_picture_and_goes_on_from_there(engine, tmp_path):
     made = []
     clip = engine.film("a cup on a table", Wish(), context(tmp_path, show=lambda make: made.append(make())))
-    still = engine.paint("a cup on a table", SimpleNamespace(**SIZE, seed=3), ctx=context(tmp_path))
+    still = paint(engine, "a cup on a table", 3, context(tmp_path))
     assert clip.frames.shape == (4, 96, 160, 3)
     assert clip.fps == 12
     assert np.array_equal(clip.frames[0], still)

@@ -46,6 +46,31 @@ def test_a_damaged_file_is_not_taken(tmp_path, task, damage):
     assert Resume(tmp_path, task).kept() is None
 
 
+def test_what_was_made_once_is_not_made_again_for_the_same_request_and_goes_with_the_rest(tmp_path, task):
+    made = []
+
+    def make(value):
+        made.append(value)
+        return {"x": np.full((2, 3), value, np.uint8)}
+
+    for value in (1, 2):
+        found = Resume(tmp_path, task).once("keyframes", lambda value=value: make(value))
+        assert (found["x"] == 1).all()
+    other = task.model_copy(update={"request": {**task.request, "seed": 8}})
+    assert (Resume(tmp_path, other).once("keyframes", lambda: make(3))["x"] == 3).all()
+    assert (Resume(tmp_path, other).once("sketches", lambda: make(4))["x"] == 4).all()
+    assert made == [1, 3, 4]
+    Resume(tmp_path, other).keep(STATE)
+    Resume(tmp_path, other.model_copy(update={"job_id": "jobs"})).keep(STATE)
+    Resume(tmp_path, other).forget()
+    assert [p.name for p in (tmp_path / "resume").iterdir()] == ["jobs.safetensors"], "another job's stays"
+
+
+def test_where_nothing_can_be_written_it_is_made_all_the_same(tmp_path, task):
+    (tmp_path / "resume").write_text("a file where the folder would be")
+    assert Resume(tmp_path, task).once("keyframes", lambda: {"x": np.ones(2)})["x"].sum() == 2
+
+
 def test_it_is_written_at_most_once_in_its_time_and_always_without_one(tmp_path, task):
     seldom, always = Resume(tmp_path / "a", task, every_s=60), Resume(tmp_path / "b", task, every_s=0)
     for done in (1, 2):

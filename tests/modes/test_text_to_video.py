@@ -9,7 +9,6 @@ from PIL import Image
 from studio.errors import BadInput, NotInstalled
 from studio.media.probe import probe
 from studio.media.score import score
-from studio.modes import all_modes
 from studio.modes.request import MAX_SEED
 from studio.modes.text_to_video import MODE, STYLES, TextToVideo
 
@@ -88,6 +87,33 @@ def test_a_painter_that_can_not_paint_names_its_field(studio, painter):
         studio.check({**CLIP, "variant": "parallax", "painter": painter})
     assert caught.value.field == "painter"
     assert caught.value.message.startswith("painter: ")
+
+
+def test_a_refiner_works_between_the_painter_and_what_moves_with_its_own_share(used, studio):
+    wide = {"painter": "sdxl", "variant": "parallax", "refiner": "sdxl-refiner"}
+    assert used(CLIP, **wide) == ("painter", "refiner", "variant")
+    assert used({**CHOICE, **wide}) == ("painter", "refiner")
+    complete, notices = studio.check({**CLIP, **wide})
+    assert (complete.refine_from, notices) == (0.8, [])
+    plain, notices = studio.check({**CLIP, **wide, "refiner": None, "refine_from": 0.7})
+    assert (plain.refine_from, len(notices)) == (None, 1)
+    wishes = [wish for _, wish in MODE.uses(complete, studio.catalog)][:2]
+    assert [wish.refine_from for wish in wishes] == [0.8, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"variant": "parallax"}, "sdxl-refiner can't go on with what toybox paints"),
+        ({}, "sdxl-refiner can't go on with what toybox paints"),
+        ({"painter": "sdxl", "variant": "parallax", "refiner": "sdxl"}, "can't do refine"),
+        ({"painter": "sdxl", "variant": "parallax", "refiner": "nothing"}, "is not known"),
+    ],
+)
+def test_a_refiner_that_has_nothing_to_go_on_with_names_its_field(studio, more, says):
+    with pytest.raises(BadInput, match=says) as caught:
+        studio.check({**CLIP, "refiner": "sdxl-refiner", **more})
+    assert caught.value.field == "refiner"
 
 
 def test_fields_that_nothing_listens_to_are_told_and_left_out(studio):
@@ -278,82 +304,3 @@ def test_every_style_keeps_the_prompt_first_as_it_is():
     assert set(STYLES) == set(TextToVideo.model_json_schema()["properties"]["style"]["anyOf"][0]["enum"])
     for words in STYLES.values():
         assert words.format("{0} a cup {}").startswith("{0} a cup {}")
-
-
-class Painter:
-    """Stands at the seam where an engine is leased; notes what it is asked for."""
-
-    def __init__(self):
-        self.asked = []
-
-    def size_for(self, width, height):
-        return 96, 64
-
-    def paint(self, prompt, paint, ctx):
-        self.asked.append((prompt, paint))
-        return np.random.default_rng(paint.seed).integers(0, 256, (64, 96, 3)).astype(np.uint8)
-
-
-class Ctx:
-    def __init__(self, folder):
-        self.painter, self.shown, self._folder = Painter(), [], folder
-
-    def lease(self, variant):
-        from contextlib import nullcontext
-
-        return nullcontext(self.painter)
-
-    def lora(self, name):
-        return self._folder / name
-
-    def step(self, *args, preview=None, **more):
-        if preview is not None:
-            self.shown.append(preview())
-
-    def notice(self, sentence):
-        pass
-
-
-def test_a_painter_gets_the_styled_prompt_its_own_size_and_the_loras_with_their_weights(tmp_path):
-    request = TextToVideo(
-        prompt="a cup", painter="sdxl", make="keyframes", candidates=2, style="clay", seed=5, width=640, height=360,
-        loras=("grain.safetensors:0.5", "ink", "odd:-1"), paint_steps=7, paint_sampler="heun", paint_guidance=4.0,
-        negative_prompt="fog",
-    )  # fmt: skip
-    ctx = Ctx(tmp_path)
-    result = all_modes()["text-to-video"].run(request, ctx)
-    (prompt, first), (_, second) = ctx.painter.asked
-    assert prompt == STYLES["clay"].format("a cup")
-    assert (first.width, first.height, first.steps, first.sampler, first.guidance_scale) == (96, 64, 7, "heun", 4.0)
-    assert (first.seed, second.seed, first.negative_prompt) == (5, 6, "fog")
-    assert first.loras == tuple((str(tmp_path / n), w) for n, w in
-                                (("grain.safetensors", 0.5), ("ink", 1.0), ("odd", -1.0)))  # fmt: skip
-    assert result.clip.frames.shape == (2, 64, 96, 3)
-    assert ctx.painter.asked[0][0].startswith("a cup")
-
-
-def test_the_keyframes_that_are_there_are_seen_as_a_grid_while_the_others_come(tmp_path):
-    ctx = Ctx(tmp_path)
-    MODE.run(TextToVideo(prompt="a cup", make="keyframes", candidates=5, seed=1, width=96, height=64), ctx)
-    assert [len(grid) for grid in ctx.shown] == [1] * 5, "each is one picture"
-    assert [grid.width > 2 * grid.height for grid in ctx.shown] == [
-        False,
-        True,
-        False,
-        False,
-        True,
-    ]  # 1, 2 x 1, 2 x 2, 2 x 2, 3 x 2
-
-
-def test_an_empty_prompt_is_not_dressed_in_a_style(tmp_path):
-    ctx = Ctx(tmp_path)
-    MODE.run(TextToVideo(prompt=" ", make="keyframes", style="photo", seed=1, width=96, height=64), ctx)
-    assert ctx.painter.asked[0][0] == " "
-
-
-@pytest.mark.parametrize("lora", ["grain:much", "grain:", "grain:nan", "grain:inf", "grain:1e999"])
-def test_a_weight_that_is_no_number_names_the_field(tmp_path, lora):
-    request = TextToVideo(prompt="x", painter="sdxl", make="keyframes", loras=(lora,), seed=1, width=96, height=64)
-    with pytest.raises(BadInput, match="is not a number") as caught:
-        MODE.run(request, Ctx(tmp_path))
-    assert caught.value.field == "loras"

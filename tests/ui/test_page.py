@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from studio.errors import BadInput
+from studio.modes import all_modes
 from studio.service import Studio
 from studio.ui.history import HistoryTab, cards
 from studio.ui.mode_form import ModeForm
@@ -30,7 +31,7 @@ def parts(studio, tmp_path):
 def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
     form = parts[ModeForm]
     request = {"variant": "svd-xt", "seed": 3, "frames": 14, "fit": "pad", "finish": ["loop"]}
-    updates = [form.follow_models(v) for v in form.variants["variant"]]
+    updates = [form.follower("variant")(v) for v in form.variants["variant"]]
     updates += [form.apply_preset(p, "parallax") for p in ["", *form.presets]]
     updates += [form.complain(BadInput("x", field=e.name)) for e in form.entries]
     updates += [form.fill(request), form.content()]
@@ -40,7 +41,7 @@ def test_whatever_the_form_updates_is_among_its_outputs(parts, studio):
 
 def test_a_variant_shows_the_fields_it_listens_to_with_its_own_defaults(parts):
     form = parts[ModeForm]
-    shown = form.follow({"variant": "svd-xt"})
+    shown = form.follower("variant")("svd-xt")
     assert shown[form.cells["motion_bucket"]]["visible"] is True
     assert shown[form.cells["camera_move"]]["visible"] is False
     assert shown[form.controls["frames"]]["maximum"] == 25
@@ -172,5 +173,5 @@ def test_the_models_tab_shows_what_is_in_memory_and_drops_what_is_idle(parts, st
 def test_only_endpoints_are_public_and_no_event_holds_up_another(parts):
     demo = parts[gr.Blocks]
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
-    assert public == {"image_to_video", "text_to_video", "job", "cancel"}
+    assert public == {"job", "cancel", *(mode.replace("-", "_") for mode in all_modes())}
     assert demo._queue.default_concurrency_limit is None

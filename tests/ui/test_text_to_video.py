@@ -34,10 +34,10 @@ def form(tab):
 
 @pytest.fixture
 def shown(form):
-    """The fields whose cells are visible after these models were chosen."""
+    """The fields whose cells are visible after these switches were set."""
 
     def shown(**chosen):
-        update = form.follow_models(*(chosen[role] for role in form.models))
+        update = form.follow({**form.first(), **chosen})
         return {name for name, cell in form.cells.items() if update.get(cell, {}).get("visible", True)}
 
     return shown
@@ -49,19 +49,31 @@ def sent(form, **values):
     return [raw.get(name) for name in form.controls]
 
 
+def at_first(form, **other):
+    """The values of the switches, in their order."""
+    return [{**form.first(), **other}[name] for name in form.switches]
+
+
+def changed_to(form, name, **values):
+    """The updates once that switch was changed and all stand so."""
+    return form.follower(name)(*at_first(form, **values))
+
+
 def test_the_model_that_paints_comes_before_the_one_that_moves(form):
-    assert list(form.models) == ["painter", "variant"]
-    assert form.first() == {"painter": "toybox", "variant": "toybox"}
+    assert list(form.models) == ["painter", "variant", "refiner"]
+    assert form.first() == {"painter": "toybox", "variant": "toybox", "refiner": "", "make": "clip"}
+    assert set(form.switches) == set(form.first())
     names = list(form.controls)
     assert names.index("prompt") < names.index("painter") < names.index("variant")
 
 
 def test_whatever_any_two_models_update_is_among_the_outputs(form):
-    for pair in product(form.variants["painter"], form.variants["variant"]):
-        update = form.follow_models(*pair)
-        assert [k for k in update if k not in form.outputs] == [], pair
+    for painter, variant in product(form.variants["painter"], form.variants["variant"]):
+        for changed in form.switches:
+            update = changed_to(form, changed, painter=painter, variant=variant)
+            assert [k for k in update if k not in form.outputs] == [], (painter, variant)
     for preset in ["", *form.presets]:
-        assert [k for k in form.apply_preset(preset, "toybox", "toybox") if k not in form.outputs] == []
+        assert [k for k in form.apply_preset(preset, *at_first(form)) if k not in form.outputs] == []
     assert [k for k in form.fill(CHOICE) if k not in form.outputs] == []
 
 
@@ -78,9 +90,9 @@ def test_each_role_shows_what_its_model_listens_to_and_no_more(shown):
 
 
 def test_a_painter_that_has_nothing_to_do_is_neither_described_nor_sent(form):
-    update = form.follow_models("toybox", "toybox")
-    assert update[form.abouts["painter"]]["visible"] is False
-    assert form.follow_models("toybox", "parallax")[form.abouts["painter"]]["visible"] is True
+    first = form.first()
+    assert form.follow(first)[form.abouts["painter"]]["visible"] is False
+    assert form.follow({**first, "variant": "parallax"})[form.abouts["painter"]]["visible"] is True
     assert "painter" not in form.request(True, *sent(form, prompt="a cup"))
     assert form.request(True, *sent(form, prompt="a cup", variant="parallax"))["painter"] == "toybox"
 
@@ -100,11 +112,11 @@ def test_models_that_do_not_go_together_are_told_at_their_field_and_the_form_sti
         studio.check(request)
     complaint = form.complain(caught.value)
     assert "films its own scenes" in complaint[form.wrongs["variant"]]["value"]
-    assert form.follow_models("sdxl", "toybox")
+    assert form.follow({**form.first(), "painter": "sdxl"})
 
 
 def test_where_sdxl_is_missing_the_tab_says_what_to_get_how_large_and_which_command(form, studio):
-    update = form.follow_models("sdxl", "parallax")
+    update = form.follow({**form.first(), "painter": "sdxl", "variant": "parallax"})
     about = update[form.abouts["painter"]]["value"]
     for part in ("6.9 GB", "Licence", "models pull sdxl"):
         assert part in about
@@ -124,8 +136,54 @@ def test_a_prompt_that_is_missing_is_asked_for_but_a_plan_needs_none(form, studi
     assert studio.plan(form.request(True, *sent(form), complete=False)).says
 
 
+def test_for_keyframes_alone_what_moves_is_hidden_and_comes_back_with_the_clip(shown):
+    svd = {"painter": "sdxl", "variant": "svd-xt"}
+    keyframes, clip = shown(**svd, make="keyframes"), shown(**svd, make="clip")
+    assert {"motion_bucket", "frames", "export_fps"} <= clip - keyframes
+    assert {"paint_steps", "width", "candidates", "make"} <= keyframes & clip
+    assert "camera_move" not in shown(make="keyframes")
+
+
+def test_choosing_keyframes_sends_the_zip_that_the_command_line_makes_and_leaves_other_settings_alone(form, studio):
+    update = changed_to(form, "make", make="keyframes")
+    assert update[form.controls["format"]]["value"] == "zip"
+    assert changed_to(form, "make", make="clip")[form.controls["format"]]["value"] == "mp4"
+    untouched = {"seed", "candidates", "frames", "camera_move", "paint_steps", "width", "finish"}
+    assert not {form.controls[name] for name in untouched} & set(update)
+    assert form.controls["format"] not in changed_to(form, "variant", variant="parallax", make="keyframes")
+    preset = form.apply_preset("keyframes-to-choose", *at_first(form))
+    assert preset[form.controls["format"]]["value"] == "zip"
+    wish = form.request(True, *sent(form, prompt="a cup", make="keyframes", format="zip"))
+    assert studio.check(wish)[0].format == studio.check(CHOICE)[0].format == "zip"
+
+
+def test_another_model_takes_its_own_defaults_and_leaves_those_of_the_others_alone(form):
+    models = {"painter": "sdxl", "variant": "parallax"}
+    by_variant, by_painter = (changed_to(form, name, **models) for name in ("variant", "painter"))
+    assert form.controls["camera_move"] in by_variant
+    assert form.controls["camera_move"] not in by_painter
+    assert form.controls["paint_steps"] in by_painter
+    assert form.controls["paint_steps"] not in by_variant
+
+
+def test_a_refiner_is_offered_where_the_painter_can_be_gone_on_from_and_is_none_until_it_is_chosen(form, shown, studio):
+    assert [choice for _, choice in form.variant_choices("refiner")] == ["", "sdxl-refiner"]
+    dropdown, wide = form.models["refiner"], {"painter": "sdxl", "variant": "parallax"}
+    assert form.follow(form.first())[dropdown]["visible"] is False
+    plain = form.follow({**form.first(), **wide})[dropdown]
+    assert (plain["visible"], plain["value"]) == (True, "")
+    with_it = {**form.first(), **wide, "refiner": "sdxl-refiner"}
+    assert form.follow(with_it)[dropdown]["value"] == "sdxl-refiner"
+    assert form.follow({**with_it, "painter": "toybox"})[dropdown]["value"] == "", "it has nothing to go on with"
+    assert "refine_from" in shown(**wide, refiner="sdxl-refiner") - shown(**wide)
+    assert not {"refiner", "refine_from"} & set(form.request(True, *sent(form, prompt="a cup", **wide)))
+    refined = form.request(True, *sent(form, prompt="a cup", **wide, refiner="sdxl-refiner", refine_from=0.7))
+    complete, notices = studio.check(refined)
+    assert (complete.refiner, complete.refine_from, notices) == ("sdxl-refiner", 0.7, [])
+
+
 def test_a_preset_names_both_models_and_the_form_shows_them(form):
-    update = form.apply_preset("sdxl-then-svd", "toybox", "toybox")
+    update = form.apply_preset("sdxl-then-svd", *at_first(form))
     assert (update[form.models["painter"]], update[form.models["variant"]]) == ("sdxl", "svd-xt")
     assert update[form.controls["style"]]["value"] == "cinematic"
     assert update[form.cells["motion_bucket"]]["visible"] is True

@@ -14,7 +14,7 @@ from studio.engines import networks, sdxl_networks
 from studio.engines.convert import clip, sdxl, unet, vae
 from studio.engines.convert.table import Table, Target, source, targets, under
 from studio.errors import BadInput
-from studio.models.checkpoint import CLIP_G, CLIP_L, FIRST_STAGE, UNET, VISION, Checkpoint, Component
+from studio.models.checkpoint import CLIP_L, FIRST_STAGE, UNET, VISION, Checkpoint, Component
 from studio.models.header import Stored, shown
 
 HEAD_DIM = 64
@@ -24,6 +24,9 @@ CLIP_HEAD_DIM = 80
 """The same in ViT-H/14."""
 
 _FRAMES = {"svd": 14, "svd-image-decoder": 14, "sv3d-u": 21, "sv3d-p": 21}
+
+_XL = ("sdxl", "sdxl-refiner", "vae")
+"""Kinds whose networks are Stable Diffusion XL's."""
 
 _REMEDY = "Get the file from its publisher again."
 
@@ -101,7 +104,7 @@ def read_part(
     sizes = _Sizes(checkpoint, component)
     build = networks.build
     try:
-        if checkpoint.kind in ("sdxl", "vae"):
+        if checkpoint.kind in _XL:
             build = sdxl_networks.build
             inner, config = _xl(checkpoint, component, sizes, head_dim)
         elif component == "unet":
@@ -153,14 +156,14 @@ class _Sizes(dict[str, tuple[int, ...]]):
 
 
 def _prefixes(checkpoint: Checkpoint, component: Component) -> tuple[str, ...]:
-    if component == "vae" and checkpoint.kind in ("sdxl", "vae"):
-        return (FIRST_STAGE,) if checkpoint.kind == "sdxl" else ("",)
+    if component == "vae" and checkpoint.kind in _XL:
+        return ("",) if checkpoint.kind == "vae" else (FIRST_STAGE,)
     places: dict[Component, tuple[str, ...]] = {
         "unet": (UNET,),
         "image_encoder": (VISION,),
         "vae": (checkpoint.vae_encoder, FIRST_STAGE),
         "text_encoder": (CLIP_L,),
-        "text_encoder_2": (CLIP_G,),
+        "text_encoder_2": (checkpoint.text_encoder_2,),
     }
     return places[component]
 

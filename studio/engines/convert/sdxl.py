@@ -48,7 +48,8 @@ def unet_config(shapes: Shapes, head_dim: int) -> dict[str, Any]:
     """
     widths = unet.channels(shapes)
     attends, layers = unet.size(shapes)
-    depths = [_depth(shapes, f"input_blocks.{1 + i * (layers + 1)}.1") for i in range(len(widths))]
+    depths = [_depth(shapes, f"input_blocks.{1 + i * (layers + 1)}.1") for i in range(len(widths) - 1)]
+    depths.append(_depth(shapes, "middle_block.1"))  # diffusers 0.42.1 gives the middle the last level's
     kinds = ["CrossAttnDownBlock2D" if attention else "DownBlock2D" for attention in attends]
     return {
         "_class_name": "UNet2DConditionModel",

@@ -1,7 +1,7 @@
-"""What a picture costs with Stable Diffusion XL, as formulas.
+"""What pictures cost with Stable Diffusion XL, as formulas: the base alone, or the base and then the refiner.
 
 Calibrated against counts of the real modules at full size on the meta device, which tests/models/test_costs_sdxl.py
-repeats. Shapes: a cell is one latent cell (8x8 pixels) of one branch; a value is one activation.
+repeats. A cell is one latent cell (8x8 pixels) of one branch; a value is one activation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from studio.models.costs import PhaseCost, Unit, Way
+from studio.models.costs import PhaseCost, Way
+from studio.models.costs.sdxl_unets import BASE, REFINER, Unet
 from studio.models.decoding import Decode
 from studio.models.sampling import Sample
 from studio.models.spec import VariantSpec
@@ -23,6 +24,12 @@ _TEXTS = 2
 
 _MOST_PARTS = 5
 """Of 77 tokens, in each text (`studio.engines.sdxl_prompt`)."""
+
+_TEXT_FLOP = {"text_encoder": 13.3e9, "text_encoder_2": 97.9e9}
+"""Of one text."""
+
+_TEXT_MOVED = {"text_encoder": 0.25e9, "text_encoder_2": 0.95e9}
+"""Values that a pass over two texts reads and writes, weights included."""
 
 _SAMPLER_LATENTS = 12
 """Latents in fp32 that sampler, guidance and network hold beside the UNet's own activations."""
@@ -37,41 +44,69 @@ _TILES = (64, 32)
 """Cells on a side of a tile: half of what the model was trained at, and half of that."""
 
 
+def refines(spec: VariantSpec) -> bool:
+    """True for a refiner: it goes on with what another model began."""
+    return "refine" in spec.capabilities
+
+
+def steps_of(spec: VariantSpec, wish: Any) -> range:
+    """Which of the picture's steps this model does: all of them, or those on its side of ``refine_from``.
+
+    The base does the steps whose timestep is at least that of the split, as in diffusers (``denoising_end``,
+    ``denoising_start``).
+    """
+    if wish.refine_from is None:
+        return range(wish.steps)
+    trained = spec.facts["timesteps"]
+    split = round(trained - wish.refine_from * trained)
+    first = sum(i * (trained // wish.steps) + 1 >= split for i in range(wish.steps))
+    return range(first, wish.steps) if refines(spec) else range(first)
+
+
 def phases(spec: VariantSpec, wish: Any, *, value_bytes: int, exact_savings: bool) -> tuple[PhaseCost, ...]:
-    """Prompt, sample and decode, each with its ways; see `studio.models.costs.phases_of`."""
-    return (
-        PhaseCost("prompt", ("text_encoder", "text_encoder_2"), (_prompt(value_bytes),)),
-        PhaseCost("sample", ("unet",), tuple(_sample_ways(wish, value_bytes)), "unet", UNET_UNITS),
-        PhaseCost("decode", ("vae",), tuple(_decode_ways(wish.width, wish.height, value_bytes))),
-    )
+    """Prompt, sample and decode, each with its ways; what a refiner goes on with is not decoded.
+
+    See `studio.models.costs.phases_of`. `wish.candidates` is how many pictures are painted.
+    """
+    encoders = tuple(name for name in ("text_encoder", "text_encoder_2") if name in spec.component_bytes)
+    unet = REFINER if refines(spec) else BASE
+    found = [
+        PhaseCost("prompt", encoders, (_prompt(encoders, value_bytes),)),
+        PhaseCost("sample", ("unet",), tuple(_sample_ways(unet, spec, wish, value_bytes)), "unet", unet.units),
+    ]
+    if refines(spec) or wish.refine_from is None:
+        found.append(PhaseCost("decode", ("vae",), tuple(_decode_ways(wish, value_bytes))))
+    return tuple(found)
 
 
-def _prompt(value_bytes: int) -> Way:
+def _prompt(encoders: tuple[str, ...], value_bytes: int) -> Way:
     """One text encoder after the other; the second is seven times the first, and the longest prompts take 80 MB."""
     return Way(
         "whole",
         working_bytes=_TEXTS * _MOST_PARTS * 4_140_000 * value_bytes,
-        flop=_TEXTS * 111.2e9,
-        moved_bytes=1.2e9 * value_bytes,
+        flop=_TEXTS * sum(_TEXT_FLOP[name] for name in encoders),
+        moved_bytes=sum(_TEXT_MOVED[name] for name in encoders) * value_bytes,
     )
 
 
 # --- sampling -------------------------------------------------------------------------------------------------
 
 
-def _sample_ways(wish: Any, value_bytes: int) -> Iterator[Way]:
+def _sample_ways(unet: Unet, spec: VariantSpec, wish: Any, value_bytes: int) -> Iterator[Way]:
     cells = -(-wish.width // _CELL) * -(-wish.height // _CELL)
     guided = wish.guidance_scale > 1
     lora_bytes = sum(_file_bytes(path) for path, _ in wish.loras) * value_bytes // 2
-    evaluations = 2 * wish.steps - 1 if wish.sampler == "heun" else wish.steps
+    steps = steps_of(spec, wish)
+    twice = sum(i < wish.steps - 1 for i in steps) if wish.sampler == "heun" else 0  # the step to no noise is not
+    evaluations = wish.candidates * (len(steps) + twice)
     for at_once in (True, False) if guided else (True,):
         branches = 2 if guided and at_once else 1
         calls = 2 if guided and not at_once else 1
         yield Way(
             ("both branches" if branches == 2 else "one branch at a time") if guided else "one branch",
-            working_bytes=lora_bytes + cells * 4 * 4 * _SAMPLER_LATENTS + unet_bytes(cells, branches, value_bytes),
-            flop=evaluations * calls * unet_flop(cells, branches),
-            moved_bytes=evaluations * calls * unet_moved(cells, branches, value_bytes),
+            working_bytes=lora_bytes + cells * 4 * 4 * _SAMPLER_LATENTS + unet.bytes(cells, branches, value_bytes),
+            flop=evaluations * calls * unet.flop(cells, branches),
+            moved_bytes=evaluations * calls * unet.moved(cells, branches, value_bytes),
             passes=evaluations * calls,
             choice=Sample(branches_at_once=at_once),
         )
@@ -82,61 +117,20 @@ def _file_bytes(path: str) -> int:
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
-def unet_bytes(cells: int, branches: int, value_bytes: int) -> int:
-    """The most activations that live while the UNet runs: inside a feed-forward of the second level."""
-    return 5041 * branches * cells * value_bytes
-
-
-def unet_flop(cells: int, branches: int) -> float:
-    """Of one call; the part that grows with the square of the picture is self-attention, the constant one what is
-    computed of the prompt."""
-    return branches * (363.6e6 * cells + 2800 * cells**2 + 52.6e9)
-
-
-def unet_moved(cells: int, branches: int, value_bytes: int) -> float:
-    """Bytes that one call reads and writes, each tensor at its full size, weights included."""
-    return value_bytes / 2 * (1.118e6 * branches * cells + 5.13e9)
-
-
-def _units(place: str, resnets: tuple[tuple[float, float], ...], blocks: tuple[int, float, float]) -> Iterator[Unit]:
-    """Each res block and, after it, the layers of the transformer that follows it."""
-    count, share, flop_share = blocks
-    for i, (res_share, res_flop_share) in enumerate(resnets):
-        yield Unit(f"{place}.resnets.{i}", res_share, res_flop_share)
-        for layer in range(count):
-            yield Unit(f"{place}.attentions.{i}.transformer_blocks.{layer}", share, flop_share)
-
-
-_NONE = (0, 0.0, 0.0)
-_FEW = (2, 0.003897, 0.015464)
-_MANY = (10, 0.013537, 0.009906)
-
-UNET_UNITS: tuple[Unit, ...] = (
-    *_units("down_blocks.0", ((0.000878, 0.008933), (0.000878, 0.008933)), _NONE),
-    Unit("down_blocks.0.downsamplers.0", 0.000359, 0.001117),
-    *_units("down_blocks.1", ((0.002554, 0.006948), (0.003192, 0.008933)), _FEW),
-    Unit("down_blocks.1.downsamplers.0", 0.001436, 0.001117),
-    *_units("down_blocks.2", ((0.009576, 0.006948), (0.012128, 0.008933)), _MANY),
-    *_units("mid_block", ((0.012128, 0.008933),), _MANY),
-    Unit("mid_block.resnets.1", 0.012128, 0.008933),
-    *_units("up_blocks.0", ((0.019149, 0.014393), (0.019149, 0.014393), (0.015958, 0.011911)), _MANY),
-    Unit("up_blocks.0.upsamplers.0", 0.005744, 0.017866),
-    *_units("up_blocks.1", ((0.006544, 0.019355), (0.004948, 0.014392), (0.004150, 0.011911)), _FEW),
-    Unit("up_blocks.1.upsamplers.0", 0.001436, 0.017866),
-    *_units("up_blocks.2", ((0.001716, 0.019355), (0.001317, 0.014392), (0.001317, 0.014392)), _NONE),
-)
-"""The UNet in order of execution: every res block, layer of a transformer, down- and upsampler, with its share of the
-weights and of the work at 1024x1024. The 1.2 % of weights in none of them stay on the device."""
-
-
 # --- decoding -------------------------------------------------------------------------------------------------
 
 
-def _decode_ways(width: int, height: int, value_bytes: int) -> Iterator[Way]:
-    """In fp32, since the published autoencoder overflows in half precision."""
+def _decode_ways(wish: Any, value_bytes: int) -> Iterator[Way]:
+    """In fp32, since the published autoencoder overflows in half precision; one picture after the other."""
+    width, height, pictures = wish.width, wish.height, wish.candidates
     copied = 0 if value_bytes == 4 else _DECODER_WEIGHTS * 4
-    yield Way("whole", copied + _decode_bytes(width, height), _decode_flop(width, height),
-              moved_bytes=16_000 * width * height * 4, choice=Decode("whole", 1))  # fmt: skip
+    yield Way(
+        "whole",
+        copied + _decode_bytes(width, height),
+        pictures * _decode_flop(width, height),
+        moved_bytes=pictures * 16_000 * width * height * 4,
+        choice=Decode("whole", 1),
+    )
     down, across = -(-height // _CELL), -(-width // _CELL)
     for side in _TILES:
         count = _spans(down, side) * _spans(across, side)
@@ -145,8 +139,8 @@ def _decode_ways(width: int, height: int, value_bytes: int) -> Iterator[Way]:
             yield Way(
                 f"tiled, {tile[0]}x{tile[1]}",
                 working_bytes=copied + _decode_bytes(*tile) + 3 * 4 * 2 * width * height,
-                flop=count * _decode_flop(*tile),
-                moved_bytes=count * 16_000 * tile[0] * tile[1] * 4,
+                flop=pictures * count * _decode_flop(*tile),
+                moved_bytes=pictures * count * 16_000 * tile[0] * tile[1] * 4,
                 exact=False,
                 choice=Decode("tiled", 1, tile=(side, side)),
                 notice="The picture is decoded in tiles that are blended where they overlap: an approximation.",

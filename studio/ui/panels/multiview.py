@@ -124,7 +124,7 @@ class Tab(Panel):
     def _plan(self, dice: Any, *raw: Any) -> tuple[Any, str]:
         """The orbit that the form asks for; or why it can't be."""
         try:
-            request, _ = self.studio.check(self.form.request(dice, *raw, complete=False))
+            request, _ = self.studio.check(self.form.request(dice, *raw, complete=False), files=False)
             wish = request.model_dump()
             orbit = orbit_of(
                 wish["orbit"], wish["elevation_deg"] or 0, wish["amplitude_deg"] or 0, wish["keys"] or (),

@@ -21,7 +21,13 @@ from studio.models.spec import read_spec
 from studio.settings import shipped
 from tests.engines.convert.oracles import full_size_keys
 from tests.sgm import write_zeros
-from tests.tiny_sdxl import tiny_bare_vae, tiny_sdxl_yaml, write_tiny_sdxl, write_tiny_sdxl_file
+from tests.tiny_sdxl import (
+    tiny_bare_vae,
+    tiny_sdxl_yaml,
+    write_tiny_refiner_file,
+    write_tiny_sdxl,
+    write_tiny_sdxl_file,
+)
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 PARAMETERS = {
@@ -41,6 +47,17 @@ PUBLISHED = {
              "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
              "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"]},
     "vae": {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "scaling_factor": 0.13025},
+}  # fmt: skip
+REFINER = {
+    "text_encoder_2": 694_659_840,
+    "unet": 2_259_526_660,
+    "vae": 83_653_863,
+}
+REFINER_UNET = {
+    "block_out_channels": [384, 768, 1536, 1536], "attention_head_dim": [6, 12, 24, 24], "cross_attention_dim": 1280,
+    "projection_class_embeddings_input_dim": 2560, "addition_time_embed_dim": 256, "layers_per_block": 2,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
 }  # fmt: skip
 UNET, G, L = "model.diffusion_model.", "conditioner.embedders.1.model.", "conditioner.embedders.0.transformer."
 
@@ -88,6 +105,64 @@ def test_every_name_and_shape_of_the_full_size_file_has_one_place_and_every_plac
         assert sum(p.numel() for p in module.parameters()) == PARAMETERS[component]
         assert {key: part.config[key] for key in PUBLISHED[component]} == PUBLISHED[component]
         assert all(source(part.table, t.name) == s.name for s in steps for t in targets(part.table, s.name))
+
+
+def test_every_name_and_shape_of_the_full_size_refiner_has_one_place_and_every_place_is_filled():
+    """Of sd_xl_refiner_1.0.safetensors its length is known; its header takes up as much more than names and shapes do
+    as the base's (37,652 bytes), whose metadata it shares in kind."""
+    shapes = full_size_keys("sdxl_refiner")
+    data, plain = 2 * sum(math.prod(s) for s in shapes.values()), 0
+    entries = {}
+    for name in sorted(shapes):
+        end = plain + 2 * math.prod(shapes[name])
+        entries[name] = {"dtype": "F16", "shape": shapes[name], "data_offsets": [plain, end]}
+        plain = end
+    header = len(json.dumps(entries, separators=(",", ":")))
+    assert 6_075_981_930 - 8 - data - header == pytest.approx(37_652, abs=500)
+    found = checkpoint(shapes)
+    assert (found.kind, found.unknown, tuple(found.components)) == ("sdxl-refiner", (), tuple(REFINER))
+    for component, parameters in REFINER.items():
+        part = read_part(found, component)
+        module, steps = part.plan()
+        filled = {t.name: tuple(t.transform(torch.empty(step.stored.shape, device="meta")).shape)
+                  for step in steps for t in step.targets}  # fmt: skip
+        assert filled == {n: tuple(t.shape) for n, t in module.state_dict().items()}
+        assert {step.name for step in steps} == set(found.components[component])
+        assert sum(p.numel() for p in module.parameters()) == parameters
+    config = read_part(found, "unet").config
+    assert {key: config[key] for key in REFINER_UNET} == REFINER_UNET
+    assert config["transformer_layers_per_block"][1:] == [4, 4, 4], "of the last level the middle takes its own"
+    spec = Catalog(shipped("configs") / "models").get("sdxl-refiner")
+    assert spec.component_bytes == {c: 2 * n for c, n in REFINER.items()}
+    (single,) = [s for s in spec.sources if s.kind == "file"]
+    assert (single.holds, single.total_bytes in spec.published) == ("sdxl-refiner", True)
+
+
+def test_a_refiners_single_file_is_recognised_loaded_as_stored_and_placed_as_diffusers_does(tmp_path):
+    path = tmp_path / "sd_xl_refiner_1.0.safetensors"
+    networks = write_tiny_refiner_file(path)
+    assert (read_checkpoint(path).kind, read_checkpoint(path).unknown) == ("sdxl-refiner", ())
+    modules = {c: open_(c, at(path)) for c in networks}
+    for component, module in modules.items():
+        state = module.state_dict()
+        assert set(state) == set(networks[component])
+        assert all(torch.equal(state[name], networks[component][name]) for name in state)
+    unet, stored = modules["unet"], load_file(path)
+    theirs = single_file_utils.convert_ldm_unet_checkpoint(dict(stored), dict(unet.config))
+    text = single_file_utils.convert_open_clip_checkpoint(
+        modules["text_encoder_2"], dict(stored), prefix="conditioner.embedders.0.model."
+    )
+    for ours, others in ((unet.state_dict(), theirs), (modules["text_encoder_2"].state_dict(), text)):
+        assert set(ours) <= set(others)
+        assert all(torch.equal(ours[name], others[name]) for name in ours)
+    assert modules["text_encoder_2"].tokenizer.pad_token == "!"
+    specs = list(Catalog(shipped("configs") / "models"))
+    assert choose(path, specs).id == "sdxl-refiner"
+    for lost, says in ((lose("first_stage_model.decoder"), "lacks the VAE's decoder"), (lose(UNET), "lacks the UNet")):
+        shapes = {n: tuple(t.shape) for n, t in stored.items()}
+        lost(shapes)
+        with pytest.raises(BadInput, match=says):
+            checkpoint(shapes)
 
 
 def test_the_shipped_variant_takes_the_published_file_by_its_content():

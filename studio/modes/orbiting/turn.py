@@ -18,7 +18,7 @@ from studio.media.decode import read_clip
 from studio.media.read import colour, read_picture
 from studio.modes.mode import Result, Still
 from studio.modes.multiview import Multiview, orbit_of
-from studio.modes.orbit_files import Turned, turntable, write_orbit
+from studio.modes.orbiting.files import Turned, turntable, write_orbit
 from studio.scene.camera import Camera
 from studio.scene.colouring import colour_vertices, sheet_texture
 from studio.scene.consistency import Consistency, consistency

@@ -1,0 +1,134 @@
+"""`Switches`: which of a mode's models have something to do, and what follows from that for its form. No Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from studio.errors import BadInput, StudioError
+from studio.models.spec import Option
+from studio.modes import Mode
+from studio.modes.request import Request
+from studio.service import NO_FILE, Studio, VariantStatus
+from studio.ui import form
+
+NO_WORDS = " "
+"""Stands for a text that is yet to be written, where a request is only planned."""
+
+_DECIDING = ("choice", "check", *form.FILES)
+"""Kinds of a mode's own fields that may decide which of its models have something to do."""
+
+Chosen = Mapping[str, Any]
+"""Switch -> value: of a role the variant's id, "" where none is named."""
+
+
+class Switches:
+    """A mode's roles, and those of its own fields that its `needs` may look at.
+
+    Args:
+        mode: its fields without a listener decide; what all requests share does not.
+    """
+
+    def __init__(self, studio: Studio, mode: Mode) -> None:
+        self._studio, self._mode = studio, mode
+        self.refresh()
+        self.entries = form.entries(mode.request, self.options)
+        self.own = [e for e in self.entries if mode.needs and self._may_decide(e)]
+        self.following = self._depending()
+
+    def refresh(self) -> None:
+        """Asks again which variants there are and which can run."""
+        self.variants: dict[str, dict[str, VariantStatus]] = {
+            role: {v.spec.id: v for v in self._studio.variants(*capabilities)}
+            for role, capabilities in self._mode.roles.items()
+        }
+
+    @property
+    def options(self) -> dict[str, dict[str, Mapping[str, Option]]]:
+        """Role -> variant -> the fields that it listens to there."""
+        return {
+            role: {v: status.spec.options_for(*self._mode.roles[role]) for v, status in found.items()}
+            for role, found in self.variants.items()
+        }
+
+    def _may_decide(self, entry: form.Entry) -> bool:
+        return entry.kind in _DECIDING and entry.listeners is None and entry.name not in Request.model_fields
+
+    def first(self) -> dict[str, Any]:
+        """Every switch as it stands at first; of a role the request's own default, else a variant that can run, else
+        any, or "" where it may stay empty."""
+        chosen: dict[str, Any] = {}
+        for role, found in self.variants.items():
+            asked = self._studio.default_variant(self._mode, role)
+            usable = [i for i, v in found.items() if v.usable]
+            first = asked if asked in found else next(iter([*usable, *found]), "")
+            chosen[role] = "" if self.optional(role) else first
+        return {**chosen, **{e.name: e.default for e in self.own}}
+
+    def optional(self, role: str) -> bool:
+        """True where the mode does without a model in that role unless one is named."""
+        return self._mode.request.model_fields[role].default is None and role not in self._mode.prefers
+
+    def used(self, chosen: Chosen) -> tuple[str, ...]:
+        """The roles that have something to do; other fields may be among the given."""
+        try:
+            return self._needed(chosen)
+        except BadInput:  # they don't go together, which is said where the request is checked
+            return tuple(role for role in self._mode.roles if chosen.get(role))
+
+    def _needed(self, chosen: Chosen) -> tuple[str, ...]:
+        """The same.
+
+        Raises:
+            BadInput: they don't go together.
+        """
+        unknown = {name: None for name, field in self._mode.request.model_fields.items() if field.is_required()}
+        given = {name: None if value == "" else value for name, value in chosen.items()}
+        return self._mode.used_roles(self._mode.request.model_construct(**{**unknown, **given}), self._studio.catalog)
+
+    def offered(self, role: str, chosen: Chosen) -> bool:
+        """True where a variant in that role could go with the others; a role that has to be filled always is."""
+        return not self.optional(role) or any(self._goes(role, {**chosen, role: v}) for v in self.variants[role])
+
+    def _goes(self, role: str, chosen: Chosen) -> bool:
+        try:
+            return role in self._needed(chosen)
+        except BadInput:
+            return False
+
+    def heard(self, entry: form.Entry, chosen: Chosen) -> bool:
+        """True where the field is to be seen: it is an offered role's, or one of the variants that have something to do
+        listens to it."""
+        if entry.kind == "variant":
+            return self.offered(entry.name, chosen)
+        return entry.heard_by({role: chosen[role] for role in self.used(chosen)})
+
+    def option(self, entry: form.Entry, chosen: Chosen) -> Option | None:
+        """How the first of the used variants that listen to the field treats it."""
+        for role in self.used(chosen):
+            option = self.options[role].get(chosen[role], {}).get(entry.name)
+            if option is not None:
+                return option
+        return None
+
+    def proposed(self, chosen: Chosen) -> dict[str, Any]:
+        """What the request itself says of every field where its own switches stand so; nothing where they can't."""
+        stand_ins = {**dict.fromkeys(form.FILES, NO_FILE), "prompt": NO_WORDS}
+        needed = {e.name: stand_ins.get(e.kind) for e in self.entries if e.required}
+        own = {e.name: chosen[e.name] for e in self.own if chosen.get(e.name) is not None}
+        try:
+            return self._mode.request.model_validate({"mode": self._mode.id, **needed, **own}).model_dump()
+        except (ValidationError, StudioError):
+            return {}
+
+    def _depending(self) -> frozenset[str]:
+        """The fields that no variant listens to whose default is another one where a switch stands otherwise."""
+        named = {e.name for e in self.entries if e.listeners is None} - set(self.first())
+        usual, found = self.proposed({}), set()
+        for entry in self.own:
+            for value in entry.choices or ((True, False) if entry.kind == "check" else ()):
+                proposed = self.proposed({entry.name: value})
+                found |= {n for n in named & set(proposed) if proposed[n] != usual.get(n)}
+        return frozenset(found)
