@@ -81,10 +81,10 @@ def _workers() -> int:
 
 
 def _maker(scale: float | None) -> Make:
-    def make(first: np.ndarray, second: np.ndarray, at: Sequence[float]) -> list[np.ndarray]:
+    def make(first: np.ndarray, second: np.ndarray, at: Sequence[float]) -> Iterator[np.ndarray]:
         height, width = first.shape[:2]
         motion = Motion(first, second, scale_for(width * height) if scale is None else scale)
-        return [motion.frame(t) for t in at]
+        return map(motion.frame, at)
 
     return make
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import chain
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,8 +33,8 @@ class Gap(NamedTuple):
     at: Sequence[float]
 
 
-Make = Callable[[np.ndarray, np.ndarray, Sequence[float]], list[np.ndarray]]
-"""(first, second, times strictly between 0 and 1) -> the frames, uint8 (H, W, 3)."""
+Make = Callable[[np.ndarray, np.ndarray, Sequence[float]], Iterable[np.ndarray]]
+"""(first, second, times strictly between 0 and 1) -> the frames, uint8 (H, W, 3), each made when it is asked for."""
 
 
 def scale_for(pixels: int) -> float:
@@ -48,19 +49,21 @@ def fill(gaps: Iterable[Gap], make: Make, workers: int, ctx: Context) -> Iterato
 
     Raises:
         ValueError: two frames differ in size, or a time is not in 0..1.
-        Cancelled: noticed within a moment; frames that are being made are waited for.
+        Cancelled: noticed within a moment; the frame that each worker is making is waited for.
     """
+    stopped = Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="between")
     ahead: deque[Future[list[np.ndarray]]] = deque()
     try:
         for gap in gaps:
             ctx.check()
-            ahead.append(pool.submit(_fill_one, gap, make))
+            ahead.append(pool.submit(_fill_one, gap, make, stopped))
             if len(ahead) > workers:
                 yield _wait(ahead.popleft(), ctx)
         while ahead:
             yield _wait(ahead.popleft(), ctx)
     finally:
+        stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -78,7 +81,8 @@ def _wait(made: Future[list[np.ndarray]], ctx: Context) -> list[np.ndarray]:
     return made.result()
 
 
-def _fill_one(gap: Gap, make: Make) -> list[np.ndarray]:
+def _fill_one(gap: Gap, make: Make, stopped: Event) -> list[np.ndarray]:
+    """The gap's frames; fewer where nobody wants them any more."""
     first, second, at = gap
     for frame in (first, second):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != first.shape:
@@ -88,5 +92,10 @@ def _fill_one(gap: Gap, make: Make) -> list[np.ndarray]:
     if np.array_equal(first, second):
         return [first.copy() for _ in at]
     inside = [t for t in at if 0 < t < 1]
-    made = iter(make(first, second, inside) if inside else [])
-    return [next(made) if 0 < t < 1 else (second if t else first).copy() for t in at]
+    made = iter(make(first, second, inside) if inside else ())
+    found: list[np.ndarray] = []
+    for t in at:
+        if stopped.is_set():
+            break
+        found.append(next(made) if 0 < t < 1 else (second if t else first).copy())
+    return found

@@ -114,10 +114,11 @@ class Engine:
             cores = torch.get_num_threads()
             workers = _workers(cores if frames is None else min(cores, frames), pixels) if on_cpu else 1
 
-            def make(first: np.ndarray, second: np.ndarray, at: Sequence[float]) -> list[np.ndarray]:
+            def make(first: np.ndarray, second: np.ndarray, at: Sequence[float]) -> Iterator[np.ndarray]:
                 with torch.inference_mode():
                     sides = [network.side(self._picture(frame, padding)) for frame in (first, second)]
-                    return [self._frame(network(*sides, t, scale)[:, :, :height, :width]) for t in at]
+                    for t in at:
+                        yield self._frame(network(*sides, t, scale)[:, :, :height, :width])
 
             with _threads(cores // workers) if on_cpu else nullcontext():
                 yield make, workers

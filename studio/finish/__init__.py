@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+from studio.context import Context
 from studio.errors import BadInput
-from studio.finish.step import Check, Shape, Step
+from studio.finish.step import Shape, Step
 from studio.media.clip import Clip
+from studio.media.stream import Stream
 
-__all__ = ["Shape", "Step", "all_steps", "expect", "finish", "parse_steps"]
+__all__ = ["Shape", "Step", "all_steps", "expect", "finish", "parse_steps", "variants"]
 
 MAX_CLIP_BYTES = 2**32
 """A step may make a clip longer; beyond so many bytes of pixels it is refused."""
@@ -61,18 +63,36 @@ def expect(shape: Shape, steps: Sequence[str]) -> Shape:
     return shape
 
 
-def finish(clip: Clip, steps: Sequence[str], check: Check = lambda: None) -> Clip:
-    """The clip after all steps, in their order.
+def variants(steps: Sequence[str], installed: Callable[[str], bool]) -> list[str]:
+    """The variants that the steps will lease, in order; of each step the first that is installed.
 
-    Args:
-        check: called before each step and for each frame; may raise `Cancelled`.
+    Raises:
+        BadInput: as `parse_steps`, or a value that its step refuses.
+    """
+    found = []
+    for step, value in parse_steps(steps):
+        able = step.variants(value)
+        if able:
+            found.append(next((variant for variant in able if installed(variant)), able[0]))
+    return list(dict.fromkeys(found))
+
+
+def finish(clip: Clip | Stream, steps: Sequence[str], ctx: Context) -> Clip | Stream:
+    """The clip after all steps, in their order; a stream where there are none.
 
     Raises:
         BadInput: as `parse_steps`, or a value that its step refuses, or a clip that would be too large.
+        Cancelled: the user asked for it; noticed at each frame.
     """
-    for step, value in parse_steps(steps):
-        check()
-        clip = step.run(clip, value, check)
+    parsed = parse_steps(steps)
+    if parsed and isinstance(clip, Stream):
+        _check_size(parsed[0][0], 3 * len(clip) * clip.width * clip.height)
+        if clip.sound is not None:
+            ctx.notice("sound: finishing steps work on the pictures alone; it is left out.")
+        clip = clip.in_memory()
+    for step, value in parsed:
+        ctx.check()
+        clip = step.run(clip, value, ctx)
         _check_size(step, clip.frames.nbytes)
     return clip
 

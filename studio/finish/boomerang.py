@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from studio.context import Context
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Shape, Step
+from studio.finish.step import Shape, Step
 from studio.media.clip import Clip
 
 if TYPE_CHECKING:
     from moviepy import VideoClip
 
 
-def run(clip: Clip, value: str, check: Check) -> Clip:
+def run(clip: Clip, value: str, ctx: Context) -> Clip:
     """2 T - 2 frames: neither turning point is shown twice, not even where the file loops."""
     if len(clip) < 3:
         return clip
@@ -23,7 +24,7 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
         back = vfx.TimeMirror().apply(forth)
         return concatenate_videoclips([forth, back.subclipped(1 / clip.fps, (len(clip) - 1) / clip.fps)])
 
-    return edited(clip, there_and_back, 2 * len(clip) - 2, check)
+    return edited(clip, there_and_back, 2 * len(clip) - 2, ctx, closed=True)
 
 
 def expect(shape: Shape, value: str) -> Shape:

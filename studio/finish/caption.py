@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from studio.context import Context
 from studio.errors import BadInput
-from studio.finish.step import Check, Shape, Step
+from studio.finish.step import Shape, Step
 from studio.media.clip import Clip
 
 _MAX_CHARACTERS = 300
@@ -19,7 +20,7 @@ _FONTS = (
 """File names that Pillow looks for in the system's font folders."""
 
 
-def run(clip: Clip, value: str, check: Check) -> Clip:
+def run(clip: Clip, value: str, ctx: Context) -> Clip:
     """The text in white on a shaded box, wrapped at words, on every frame; where it stands the clip is opaque.
 
     The font is the one inside Pillow, which has ASCII; for other characters the first common font of this machine
@@ -34,13 +35,13 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
     ink = label[..., :3] * a + np.uint16(127)
     frames = clip.frames.copy()
     for frame in frames:
-        check()
+        ctx.check()
         frame[place] = (frame[place] * (255 - a) + ink) // np.uint16(255)
     alpha = clip.alpha
     if alpha is not None:
         alpha = alpha.copy()
         alpha[:, place[0], place[1]] = np.maximum(alpha[:, place[0], place[1]], label[..., 3])
-    return Clip(frames, clip.fps, alpha)
+    return Clip(frames, clip.fps, alpha, clip.closed)
 
 
 def _label(text: str, width: int, height: int) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from studio.context import Context
 from studio.errors import BadInput
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Shape, Step
+from studio.finish.step import Shape, Step
 from studio.media.clip import Clip
 
 
-def run(clip: Clip, value: str, check: Check) -> Clip:
+def run(clip: Clip, value: str, ctx: Context) -> Clip:
     """T - K frames: the clip from frame K on, whose last K frames dissolve into the first K.
 
     K is a quarter of the clip by default, at most half of it.
@@ -20,7 +21,7 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
         return clip
     from moviepy import vfx
 
-    return edited(clip, vfx.MakeLoopable(overlap / clip.fps).apply, len(clip) - overlap, check)
+    return edited(clip, vfx.MakeLoopable(overlap / clip.fps).apply, len(clip) - overlap, ctx, closed=True)
 
 
 def _overlap(value: str, count: int) -> int:

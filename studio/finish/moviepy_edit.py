@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from studio.finish.step import Check
+from studio.context import Context
 from studio.media.clip import Clip
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ _EARLY = 1e-4
 Edit = Callable[["VideoClip"], "VideoClip"]
 
 
-def edited(clip: Clip, edit: Edit, count: int, check: Check, fps: float | None = None) -> Clip:
+def edited(
+    clip: Clip, edit: Edit, count: int, ctx: Context, *, fps: float | None = None, closed: bool | None = None
+) -> Clip:
     """`count` frames of the clip after an edit, alpha edited alike.
 
     Frames are taken a hair after their beginnings: moviepy 2.2 mirrors time so that only beginnings meet frames, and
@@ -29,16 +31,18 @@ def edited(clip: Clip, edit: Edit, count: int, check: Check, fps: float | None =
 
     Args:
         fps: rate of the result; the clip's own by default.
+        closed: whether its first frame follows its last; as in the clip by default.
     """
     fps = fps or clip.fps
-    frames = _sampled(clip.frames, clip.fps, edit, count, fps, check)
+    closed = clip.closed if closed is None else closed
+    frames = _sampled(clip.frames, clip.fps, edit, count, fps, ctx)
     if clip.alpha is None:
-        return Clip(frames, fps)
+        return Clip(frames, fps, closed=closed)
     grey = np.repeat(clip.alpha[..., None], 3, axis=3)
-    return Clip(frames, fps, np.ascontiguousarray(_sampled(grey, clip.fps, edit, count, fps, check)[..., 0]))
+    return Clip(frames, fps, np.ascontiguousarray(_sampled(grey, clip.fps, edit, count, fps, ctx)[..., 0]), closed)
 
 
-def _sampled(frames: np.ndarray, fps: float, edit: Edit, count: int, new_fps: float, check: Check) -> np.ndarray:
+def _sampled(frames: np.ndarray, fps: float, edit: Edit, count: int, new_fps: float, ctx: Context) -> np.ndarray:
     from moviepy import VideoClip
 
     def at(t: float) -> np.ndarray:
@@ -47,7 +51,7 @@ def _sampled(frames: np.ndarray, fps: float, edit: Edit, count: int, new_fps: fl
     sequence = edit(VideoClip(at, duration=len(frames) / fps).with_fps(fps))
     taken = []
     for i in range(count):
-        check()
+        ctx.check()
         frame = np.asarray(sequence.get_frame((i + _HAIR) / new_fps))
         # An effect that mixes frames answers in floats; moviepy itself would cut them off instead of rounding.
         taken.append(frame if frame.dtype == np.uint8 else np.clip(frame.round(), 0, 255).astype(np.uint8))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from studio.context import Context
 from studio.errors import BadInput
 from studio.finish.moviepy_edit import edited
-from studio.finish.step import Check, Shape, Step
+from studio.finish.step import Shape, Step
 from studio.media.clip import Clip
 
 _MIN_SPEED, _MAX_SPEED = 0.1, 10.0
@@ -15,7 +16,7 @@ _MIN_FPS, _MAX_FPS = 1.0, 60.0
 _MAX_FRAMES = 3600
 
 
-def run(clip: Clip, value: str, check: Check) -> Clip:
+def run(clip: Clip, value: str, ctx: Context) -> Clip:
     """``2x``: twice as fast at the same rate, T / 2 frames. ``24fps``: that rate at the same duration.
 
     Frames are left out or shown again; none is made up (that is what interpolation is for).
@@ -25,8 +26,8 @@ def run(clip: Clip, value: str, check: Check) -> Clip:
         from moviepy import vfx
 
         count = _count(len(clip) / number, value)
-        return edited(clip, vfx.MultiplySpeed(factor=number).apply, count, check)
-    return edited(clip, lambda same: same, _count(len(clip) * number / clip.fps, value), check, fps=number)
+        return edited(clip, vfx.MultiplySpeed(factor=number).apply, count, ctx)
+    return edited(clip, lambda same: same, _count(len(clip) * number / clip.fps, value), ctx, fps=number)
 
 
 def _parse(value: str) -> tuple[float, str]:

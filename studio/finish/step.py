@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from studio.context import Context
 from studio.media.clip import Clip
-
-Check = Callable[[], None]
-"""Raises `Cancelled` once the user asked for it; steps call it at least once a frame."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,17 @@ class Step:
         name: as it is written in a request.
         summary: one sentence for the user.
         takes: what stands after the colon, in words; empty where nothing may.
-        run: clip, value (``""`` if none was given), check -> clip. Raises `BadInput` for a value that won't do.
+        run: clip, value (``""`` if none was given), context -> clip. Raises `BadInput` for a value that won't do, and
+            `Cancelled` at the next frame once the user asked for it.
         expect: shape, value -> the shape of what `run` would make; raises as `run` does. Asked before a job.
         needs_value: whether the value may not be left out.
+        variants: value -> those of which the first that is installed is leased; none by default.
     """
 
     name: str
     summary: str
     takes: str
-    run: Callable[[Clip, str, Check], Clip]
+    run: Callable[[Clip, str, Context], Clip]
     expect: Callable[[Shape, str], Shape] = _unchanged
     needs_value: bool = False
+    variants: Callable[[str], tuple[str, ...]] = lambda value: ()

@@ -17,7 +17,10 @@ def profile_key(mode: str, request: Mapping[str, Any]) -> str:
     """Names the kind of job: requests of one kind take about as long as each other."""
     knobs = ("variant", "frames", "width", "height", "steps", "sampler", "decode", "decode_chunk", "format")
     painting = ("painter", "refiner", "refine_from", "make", "candidates", "paint_steps", "paint_sampler")
-    parts = [*(request.get(k) for k in knobs), *(request[k] for k in painting if k in request)]
+    filling = ("clip", "factor", "slow_motion", "windows")
+    turning = ("size", "views", "turntable", "turntable_frames", "turntable_size", "mesh_grid", "texture")
+    own = (*painting, *filling, *turning, *(("export_fps",) if "factor" in request else ()))
+    parts = [*(request.get(k) for k in knobs), *(request[k] for k in own if k in request)]
     return ":".join([mode, *(str(p) for p in parts)])
 
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from studio.errors import BadInput
-from studio.finish import Shape, expect
+from studio.finish import Shape, expect, parse_steps
 from studio.jobs.inputs import find_input, find_lora, is_reference, keep_input
 from studio.media.write import check_format
 from studio.models.catalog import Catalog
@@ -130,6 +130,7 @@ def check_size(request: Request, settings: Settings) -> None:
     """
     made = all_modes()[request.mode].shape(request)
     if made is None:
+        parse_steps(request.finish)
         return
     frames, width, height = made
     steps, pixels = getattr(request, "steps", None) or 1, width * height

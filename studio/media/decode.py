@@ -17,6 +17,7 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
 from PIL import Image
 
 from studio.errors import BadInput
@@ -31,10 +32,11 @@ ZIP_FACTS = "clip.json"
 """The member of a PNG sequence that says its rate."""
 
 _DEMUXERS = {"mp4": "mov", "webm": "matroska", "gif": "gif"}
-# swscale's default shortcut darkens by about 1 of 255; these flags take the exact road (FFmpeg 8.0).
-_EXACT = Interpolation.BICUBIC
+# The road from a decoded frame to RGB. swscale's default shortcut darkens by about 1 of 255; these flags take the exact
+# one (FFmpeg 8.0).
+EXACT = Interpolation.BICUBIC
 if "ACCURATE_RND" in Interpolation.__members__:  # PyAV 18; 17, the last for Python 3.10, rounds chroma less exactly
-    _EXACT = _EXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    EXACT = EXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # What Pillow and zipfile answer damaged data with, besides OSError.
 _BAD_IMAGE = (ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
@@ -86,17 +88,23 @@ def damaged(path: Path) -> BadInput:
     return BadInput(f"{shown_name(path)} is damaged: it can't be decoded to its end.", "Make or fetch it anew.")
 
 
-def iter_frames(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
+def iter_frames(path: Path, kind: str, *, for_memory: bool = True) -> Iterator[tuple[np.ndarray, float]]:
     """Each frame, uint8 (H, W, 3) or (H, W, 4) in sRGB, and its duration in seconds; 0 where the file has none.
 
     Limits are checked while decoding, for a header may claim anything.
 
+    Args:
+        for_memory: whether the frames are to be held all at once, so that their number has a limit.
+
     Raises:
         BadInput: beyond the limits of this module, or damaged.
     """
-    source = {"webp": _webp_frames, "zip": _zip_frames}.get(kind) or (lambda p: _av_frames(p, kind))
+    source = {"webp": _webp_frames, "zip": _zip_frames}.get(kind) or (lambda p: _av_pixels(p, kind))
     bytes_so_far = 0
     for count, (pixels, duration_s) in enumerate(source(path), 1):
+        if not for_memory:
+            yield pixels, duration_s
+            continue
         bytes_so_far += pixels.nbytes
         if count > MAX_FRAMES or bytes_so_far > MAX_DECODED_BYTES:
             limit = f"{MAX_FRAMES} frames and {MAX_DECODED_BYTES >> 30} GB of pixels"
@@ -104,34 +112,50 @@ def iter_frames(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
         yield pixels, duration_s
 
 
-def _check_side(path: Path, width: int, height: int) -> None:
+def check_side(path: Path, width: int, height: int) -> None:
+    """Raises `BadInput` where no frame can be so large."""
     if width < 1 or height < 1:
         raise damaged(path)
     if max(width, height) > MAX_SIDE:
         raise BadInput(f"{shown_name(path)} is {width}x{height}; a side may have {MAX_SIDE} px.", "Scale it down.")
 
 
-def _av_frames(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
+@contextmanager
+def open_video(path: Path, kind: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file open, and its pictures, ready to be decoded.
+
+    Raises:
+        BadInput: damaged, only sound, or too large a frame.
+    """
     with open_media(path, kind) as container:
         if not container.streams.video:
             raise BadInput(f"{shown_name(path)} has no pictures in it, only sound.", "Choose a video.")
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise damaged(path)
-        _check_side(path, stream.width, stream.height)
+        check_side(path, stream.width, stream.height)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 2
+        yield container, stream
+
+
+def av_frames(path: Path, kind: str) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Each frame of an mp4, webm or gif as it was decoded, and its duration in seconds; 0 where the file has none."""
+    with open_video(path, kind) as (container, stream):
         last = None
         for frame in container.decode(stream):
-            _check_side(path, frame.width, frame.height)
-            exact = frame.reformat(format="rgb24", interpolation=_EXACT)
-            now = (exact.to_ndarray(), frame)
+            check_side(path, frame.width, frame.height)
             if last is not None:
-                yield last[0], _duration_s(last[1], frame.time)
-            last = now
+                yield last, _duration_s(last, frame.time)
+            last = frame
         if last is None:
             raise damaged(path)
-        yield last[0], _duration_s(last[1], container.duration / av.time_base if container.duration else None)
+        yield last, _duration_s(last, container.duration / av.time_base if container.duration else None)
+
+
+def _av_pixels(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
+    for frame, duration_s in av_frames(path, kind):
+        yield frame.reformat(format="rgb24", interpolation=EXACT).to_ndarray(), duration_s
 
 
 def _duration_s(frame: av.VideoFrame, next_s: float | None) -> float:
@@ -144,7 +168,7 @@ def _duration_s(frame: av.VideoFrame, next_s: float | None) -> float:
 def _webp_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     try:
         with open(path, "rb") as file:
-            _check_side(path, *(pixel_size(file.read(30), "webp") or (0, 0)))
+            check_side(path, *(pixel_size(file.read(30), "webp") or (0, 0)))
         with Image.open(path, formats=("WEBP",)) as image:
             for i in range(getattr(image, "n_frames", 1)):
                 image.seek(i)
@@ -169,14 +193,14 @@ def _zip_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     duration_s = float(1 / rate) if (rate := zip_rate(path)) else 0.0
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(n for n in archive.namelist() if n.endswith(".png"))[: MAX_FRAMES + 1]
+            names = sorted(n for n in archive.namelist() if n.endswith(".png"))
             if not names:
                 raise BadInput(f"{shown_name(path)} has no PNG in it.", "Choose a ZIP of PNG pictures.")
             for name in names:
                 if archive.getinfo(name).file_size > MAX_SIDE * MAX_SIDE * 4:
                     raise damaged(path)
                 data = archive.read(name)
-                _check_side(path, *(pixel_size(data, "png") or (0, 0)))
+                check_side(path, *(pixel_size(data, "png") or (0, 0)))
                 with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
                     yield np.asarray(image if image.mode == "RGBA" else image.convert("RGB")), duration_s
     except (OSError, EOFError, *_BAD_ZIP, *_BAD_IMAGE) as e:

@@ -23,15 +23,18 @@ import numpy as np
 from PIL import Image
 
 from studio.errors import WriteFailed
-from studio.media.clip import Clip
 from studio.media.decode import ZIP_FACTS
 from studio.media.recipe import ZIP_MEMBER, embed_in_gif, embed_in_video, exif_block, png_text
+from studio.media.stream import Footage
 from studio.media.webp import AnimationWriter, encode_still, frame_times
 
 if TYPE_CHECKING:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
 OnFrame = Callable[[int, int], None]
+
+Text = Callable[[], str]
+"""Gives the recipe; asked when the frames are in the file, where its format can wait so long."""
 
 FRAME_TIMEOUT_S = 60.0
 """An encoder that takes no frame for so long is stopped."""
@@ -51,13 +54,13 @@ _VP9 = ("-crf", "20", "-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-
 _GIF = "split[a][b];[a]palettegen=stats_mode=full[p];[b][p]paletteuse=dither=sierra2_4a"
 
 
-def write_mp4(clip: Clip, target: Path, text: str, on_frame: OnFrame) -> None:
-    """H.264, yuv420p, BT.709, index first. Alpha is left out."""
+def write_mp4(clip: Footage, target: Path, text: Text, on_frame: OnFrame) -> None:
+    """H.264, yuv420p, BT.709, index first; its sound beside it. Alpha is left out."""
     _write_video(clip, target, text, on_frame, "libx264", _H264)
 
 
-def write_webm(clip: Clip, target: Path, text: str, on_frame: OnFrame) -> None:
-    """VP9, yuv420p, BT.709. Alpha is left out."""
+def write_webm(clip: Footage, target: Path, text: Text, on_frame: OnFrame) -> None:
+    """VP9, yuv420p, BT.709; its sound beside it. Alpha is left out."""
     _write_video(clip, target, text, on_frame, "libvpx-vp9", _VP9)
 
 
@@ -69,25 +72,27 @@ def even(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame)
 
 
-def _write_video(clip: Clip, target: Path, text: str, on_frame: OnFrame, codec: str, params: tuple[str, ...]) -> None:
+def _write_video(
+    clip: Footage, target: Path, text: Text, on_frame: OnFrame, codec: str, params: tuple[str, ...]
+) -> None:
     raw = target.with_name(f"{target.stem}-raw{target.suffix}")
     rate = rate_of_clip(clip)
     filters = f"{_TO_YUV},{_timed(rate)},format=yuv420p"
     try:
         _through_ffmpeg(clip, raw, on_frame, codec, ["-vf", filters, *params, *_BITEXACT])
-        embed_in_video(raw, target, text, check=lambda: on_frame(len(clip), len(clip)))
+        embed_in_video(raw, target, text(), check=lambda: on_frame(len(clip), len(clip)), sound=clip.sound)
     finally:
         raw.unlink(missing_ok=True)
 
 
-def write_gif(clip: Clip, target: Path, text: str, on_frame: OnFrame) -> None:
+def write_gif(clip: Footage, target: Path, text: Text, on_frame: OnFrame) -> None:
     """One palette of 256 colours for the whole clip, error diffused; loops for ever. Alpha is left out."""
     filters = f"{_timed(rate_of_clip(clip))},{_GIF}"
     _through_ffmpeg(clip, target, on_frame, "gif", ["-filter_complex", filters, "-loop", "0", *_BITEXACT])
-    embed_in_gif(target, text)
+    embed_in_gif(target, text())
 
 
-def rate_of_clip(clip: Clip) -> Fraction:
+def rate_of_clip(clip: Footage) -> Fraction:
     """The clip's rate as files state it."""
     return Fraction(clip.fps).limit_denominator(1001)
 
@@ -97,7 +102,7 @@ def _timed(rate: Fraction) -> str:
     return f"settb={rate.denominator}/{rate.numerator},setpts=N,fps={rate.numerator}/{rate.denominator}"
 
 
-def _through_ffmpeg(clip: Clip, target: Path, on_frame: OnFrame, codec: str, params: list[str]) -> None:
+def _through_ffmpeg(clip: Footage, target: Path, on_frame: OnFrame, codec: str, params: list[str]) -> None:
     """Feeds the frames to FFmpeg and waits for it.
 
     Raises:
@@ -106,7 +111,8 @@ def _through_ffmpeg(clip: Clip, target: Path, on_frame: OnFrame, codec: str, par
     with _writer(clip, target, codec, params) as writer:
         process = writer.proc
         try:
-            for done, frame in enumerate(clip.frames, 1):
+            for done, picture in enumerate(clip.pictures(), 1):
+                frame = picture[..., :3]
                 with _patience(process):
                     writer.write_frame(even(frame) if codec != "gif" else np.ascontiguousarray(frame))
                 on_frame(done, len(clip))
@@ -117,13 +123,14 @@ def _through_ffmpeg(clip: Clip, target: Path, on_frame: OnFrame, codec: str, par
 
 
 @contextmanager
-def _writer(clip: Clip, target: Path, codec: str, params: list[str]) -> Iterator[FFMPEG_VideoWriter]:
+def _writer(clip: Footage, target: Path, codec: str, params: list[str]) -> Iterator[FFMPEG_VideoWriter]:
     """moviepy's writer, whose process is gone afterwards however the block ends."""
     try:
         # Here, because moviepy takes a while to import, reads the environment and looks for FFmpeg when it does.
         from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
-        height, width = even(clip.frames[0]).shape[:2] if codec != "gif" else clip.frames.shape[1:3]
+        odd = codec != "gif"  # grown to even, see `even`
+        width, height = clip.width + (clip.width % 2 if odd else 0), clip.height + (clip.height % 2 if odd else 0)
         fps = max(0.01, float(clip.fps))
         writer = FFMPEG_VideoWriter(str(target), (width, height), fps, codec=codec, threads=2, ffmpeg_params=params)
     except (OSError, RuntimeError) as e:
@@ -186,36 +193,31 @@ def disk_full(target: Path) -> WriteFailed:
     )
 
 
-def with_alpha(clip: Clip, index: int) -> np.ndarray:
-    """One frame, (H, W, 4) where the clip has alpha, else (H, W, 3)."""
-    frame = clip.frames[index]
-    return frame if clip.alpha is None else np.dstack([frame, clip.alpha[index]])
-
-
-def write_webp(clip: Clip, target: Path, text: str, on_frame: OnFrame) -> None:
+def write_webp(clip: Footage, target: Path, text: Text, on_frame: OnFrame) -> None:
     """Lossy, quality 90, alpha kept; loops for ever."""
     times_ms = frame_times(clip.fps, len(clip), 0.001)
     with open(target, "wb") as file:
-        made = AnimationWriter(file, (clip.width, clip.height), alpha=clip.alpha is not None, exif=exif_block(text))
-        for i, duration_ms in enumerate(times_ms):
-            made.add(encode_still(with_alpha(clip, i), quality=90, method=2), duration_ms)
-            on_frame(i + 1, len(clip))
+        made = AnimationWriter(file, (clip.width, clip.height), alpha=clip.alpha is not None, exif=exif_block(text()))
+        for done, (picture, duration_ms) in enumerate(zip(clip.pictures(), times_ms, strict=True), 1):
+            made.add(encode_still(picture, quality=90, method=2), duration_ms)
+            on_frame(done, len(clip))
         made.close()
 
 
-def write_zip(clip: Clip, target: Path, text: str, on_frame: OnFrame) -> None:
+def write_zip(clip: Footage, target: Path, text: Text, on_frame: OnFrame) -> None:
     """frame-00001.png and on, lossless, alpha kept; recipe.json, and the rate in clip.json."""
     rate = rate_of_clip(clip)
     about = {"fps": f"{rate.numerator}/{rate.denominator}", "frames": len(clip)}
-    info = png_text(text)
+    recipe = text()
+    info = png_text(recipe)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_member(ZIP_MEMBER), text)
+        archive.writestr(_member(ZIP_MEMBER), recipe)
         archive.writestr(_member(ZIP_FACTS), json.dumps(about))
-        for i in range(len(clip)):
+        for done, picture in enumerate(clip.pictures(), 1):
             buffer = io.BytesIO()
-            Image.fromarray(with_alpha(clip, i)).save(buffer, "PNG", compress_level=4, pnginfo=info)
-            archive.writestr(_member(f"frame-{i + 1:05d}.png"), buffer.getvalue())
-            on_frame(i + 1, len(clip))
+            Image.fromarray(picture).save(buffer, "PNG", compress_level=4, pnginfo=info)
+            archive.writestr(_member(f"frame-{done:05d}.png"), buffer.getvalue())
+            on_frame(done, len(clip))
 
 
 def _member(name: str) -> zipfile.ZipInfo:

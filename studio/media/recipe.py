@@ -13,16 +13,20 @@ Everywhere it is the same JSON, in ASCII: GIF comments and EXIF text are ASCII b
 
 from __future__ import annotations
 
+import heapq
 import json
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +34,7 @@ import studio
 from studio.errors import BadInput
 from studio.media.decode import open_media
 from studio.media.sniff import shown_name, sniff
+from studio.media.sound import Sound, SoundTrack
 from studio.media.webp import walk
 
 SCHEMA = 1
@@ -140,25 +145,43 @@ def _refuse(constant: str) -> None:
 # mp4 and webm
 
 
-def embed_in_video(source: Path, target: Path, text: str, check: Callable[[], None] = lambda: None) -> None:
+def embed_in_video(
+    source: Path, target: Path, text: str, check: Callable[[], None] = lambda: None, sound: Sound | None = None
+) -> None:
     """Copies the coded frames of an mp4 or webm into `target` with the recipe as its comment; no frame is re-encoded.
 
     Through the library rather than FFmpeg's command line: nothing needs escaping, and no length limit applies.
+
+    Args:
+        sound: what goes beside them.
     """
     kind = "webm" if target.suffix == ".webm" else "mp4"
     options = {"fflags": "+bitexact"} if kind == "webm" else {"fflags": "+bitexact", "movflags": "+faststart"}
-    with open_media(source, kind) as given, av.open(str(target), "w", format=kind, options=options) as made:
+    with ExitStack() as opened:
+        given = opened.enter_context(open_media(source, kind))
+        made = opened.enter_context(av.open(str(target), "w", format=kind, options=options))
         made.metadata["comment"] = text
         stream = given.streams.video[0]
         # rate, because a template does not bring it along (PyAV 18), and WebM then has no frame duration.
         copy = made.add_stream_from_template(stream, opaque=True, rate=stream.average_rate)
-        for count, packet in enumerate(given.demux(stream)):
+        tracks = [_packets(given, stream, copy)]
+        if sound is not None:
+            heard = opened.enter_context(open_media(sound.path, sound.kind))
+            tracks.append(SoundTrack(sound, heard, made, kind).packets())
+        # By time, so that the muxer never has to hold much of one track while it waits for the other.
+        for count, (_, packet) in enumerate(heapq.merge(*tracks, key=lambda timed: timed[0])):
             if count % 64 == 0:
                 check()
-            if packet.dts is None:
-                continue
-            packet.stream = copy
             made.mux(packet)
+
+
+def _packets(given: InputContainer, stream: VideoStream, copy: VideoStream) -> Iterator[tuple[float, av.Packet]]:
+    """Each coded frame with its time in seconds, in order of decoding."""
+    for packet in given.demux(stream):
+        if packet.dts is not None:
+            at = float(packet.dts * packet.time_base)
+            packet.stream = copy
+            yield at, packet
 
 
 def _read_video(path: Path, kind: str) -> str | None:

@@ -154,3 +154,24 @@ def shown_name(path: Path) -> str:
     name = path.name or str(path)
     name = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name)
     return name if len(name) <= 60 else f"{name[:40]}...{name[-15:]}"
+
+
+def is_cut_off(path: Path) -> bool:
+    """True where an MP4 ends before its boxes do (ISO/IEC 14496-12, 4.2): its rest was never written or fetched.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    end = path.stat().st_size
+    at = 0
+    with open(path, "rb") as file:
+        while at + 8 <= end:
+            file.seek(at)
+            head = file.read(16)
+            size = int.from_bytes(head[:4], "big")
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            if size == 0:  # to the end of the file, wherever that is
+                return False
+            at += max(size, 8)
+    return at > end

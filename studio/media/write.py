@@ -19,6 +19,7 @@ from studio.media.clip import Clip
 from studio.media.probe import probe
 from studio.media.recipe import read_recipe, recipe_text
 from studio.media.sniff import shown_name
+from studio.media.stream import Ending, Footage, Stream
 from studio.media.webp import MAX_SIDE as MAX_WEBP_SIDE
 
 MAX_GIF_FPS = 50
@@ -28,7 +29,7 @@ MAX_GIF_PIXELS = 150_000_000
 MAX_ZIP_PIXELS = 1_500_000_000
 """Frames times pixels: PNGs of photographs take about 2 bytes a pixel."""
 
-_WRITERS: Mapping[str, Callable[[Clip, Path, str, encode.OnFrame], None]] = {
+_WRITERS: Mapping[str, Callable[[Footage, Path, encode.Text, encode.OnFrame], None]] = {
     ".mp4": encode.write_mp4,
     ".webm": encode.write_webm,
     ".gif": encode.write_gif,
@@ -39,13 +40,16 @@ _EVEN = (".mp4", ".webm")
 
 
 def write_clip(
-    clip: Clip,
+    clip: Clip | Stream,
     path: Path,
     *,
     recipe: Mapping[str, Any],
     on_frame: encode.OnFrame = lambda done, total: None,
 ) -> Path:
     """Writes the clip and returns `path`; same clip and recipe, same bytes.
+
+    A stream's frames are made while they are written. Where it is to be kept when the user cancels, the file ends with
+    the frame that was reached, and its recipe's facts say so (``kept_frames``).
 
     The suffix chooses: .mp4 (H.264) and .webm (VP9), both yuv420p with odd sizes grown to even by doubling the last
     column or row; .gif; .webp, animated; .zip, a PNG sequence. WebP and ZIP keep alpha, the others show the frames
@@ -54,26 +58,41 @@ def write_clip(
 
     Args:
         recipe: as `studio.media.recipe.make_recipe` makes it.
-        on_frame: takes (done, total) after each frame and while the encoder finishes; it may raise `Cancelled`.
+        on_frame: takes (done, total) after each frame, while the encoder finishes and while the file is read back; it
+            may raise `Cancelled`.
 
     Raises:
         BadInput: a suffix that isn't above, or more frames or pixels than its format is good for.
         WriteFailed: no such folder, no permission, disk full, encoder failed.
     """
-    suffix = path.suffix.lower()
-    check_format(suffix, frames=len(clip), width=clip.width, height=clip.height, fps=clip.fps)
-    text = recipe_text(recipe)
-    part = path.with_name(f"{_part_prefix(path)}{secrets.token_hex(4)}{suffix}")
-    try:
-        _reserve(path, part)
-        _WRITERS[suffix](clip, part, text, on_frame)
-        _verify(clip, part, recipe, suffix)
-        _settle(part, path)
-    except (OSError, ValueError, av.error.FFmpegError) as e:
-        raise _failed(e, path) from e
-    finally:
-        _remove(part)
+    with contextlib.closing(clip.frames) if isinstance(clip, Stream) else contextlib.nullcontext():
+        suffix = path.suffix.lower()
+        check_format(suffix, frames=len(clip), width=clip.width, height=clip.height, fps=clip.fps)
+        footage: Footage = clip
+        ending = None
+        if isinstance(clip, Stream) and clip.kept is not None:
+            footage = ending = Ending(clip, on_frame)
+            on_frame = ending.heard
+        part = path.with_name(f"{_part_prefix(path)}{secrets.token_hex(4)}{suffix}")
+        try:
+            _reserve(path, part)
+            _WRITERS[suffix](footage, part, lambda: recipe_text(_recipe_of(recipe, ending)), on_frame)
+            _verify(footage, part, _recipe_of(recipe, ending), suffix, on_frame)
+            _settle(part, path)
+        except (OSError, ValueError, av.error.FFmpegError) as e:
+            raise _failed(e, path) from e
+        finally:
+            _remove(part)
+        if ending is not None and ending.early:
+            clip.kept(len(ending))
     return path
+
+
+def _recipe_of(recipe: Mapping[str, Any], ending: Ending | None) -> Mapping[str, Any]:
+    """The recipe, which says how many frames were kept where that is not all."""
+    if ending is None or not ending.early:
+        return recipe
+    return {**recipe, "facts": {**recipe.get("facts", {}), "kept_frames": len(ending)}}
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -96,7 +115,7 @@ def check_format(suffix: str, *, frames: int, width: int, height: int, fps: floa
     pixels = frames * width * height
     if suffix == ".gif" and fps > MAX_GIF_FPS:
         raise BadInput(
-            f"export_fps: {fps:g} is more than a GIF can show ({MAX_GIF_FPS}).",
+            f"export_fps: {float(fps):g} is more than a GIF can show ({MAX_GIF_FPS}).",
             "Lower it, or choose mp4.",
             field="export_fps",
         )
@@ -121,14 +140,15 @@ def _reserve(path: Path, part: Path) -> None:
         return
 
 
-def _verify(clip: Clip, part: Path, recipe: Mapping[str, Any], suffix: str) -> None:
+def _verify(clip: Footage, part: Path, recipe: Mapping[str, Any], suffix: str, on_frame: encode.OnFrame) -> None:
     """Decodes what was written and reads the recipe back.
 
     Raises:
         WriteFailed: it is not what was meant.
     """
     try:
-        facts, found = probe(part), read_recipe(part)
+        facts = probe(part, check=lambda: on_frame(len(clip), len(clip)))
+        found = read_recipe(part)
     except BadInput as e:
         raise WriteFailed("The written file can't be read back.", "Try again, or another format.") from e
     odd = suffix in _EVEN

@@ -1,17 +1,17 @@
-"""The fields of every request whose clip is made from one picture, by whatever animates it."""
+"""The fields of requests whose clip is made from pictures: how a camera moves, and what a diffusion model is told."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from studio.errors import BadInput
 from studio.modes.request import Request, form
+from studio.modes.sampling import SamplingFields
 
 
-class MotionFields(Request):
-    """How a picture moves. None means the variant's default; each variant listens to its own few."""
+class CameraMoveFields(Request):
+    """How a camera moves over a still."""
 
     camera_move: (
         Literal[
@@ -48,6 +48,11 @@ class MotionFields(Request):
         description="How the move starts and ends.",
         json_schema_extra=form(group="motion", control="choice"),
     )
+
+
+class FilmedFields(SamplingFields):
+    """What a model that samples a clip from noise is told of it. None means the variant's default."""
+
     motion_bucket: Annotated[int, Field(ge=1, le=255)] | None = Field(
         default=None,
         description="SVD's amount of motion, of any kind; 127 is what it saw most.",
@@ -68,42 +73,6 @@ class MotionFields(Request):
         description="Noise added to the picture that SVD is shown; more of it lets it stray further.",
         json_schema_extra=form(group="motion", control="slider", step=0.01, title="Noise augmentation"),
     )
-    steps: Annotated[int, Field(ge=1, le=200)] | None = Field(
-        default=None,
-        description="Sampling steps.",
-        json_schema_extra=form(group="sampling", control="slider", step=1),
-    )
-    sampler: Literal["euler", "heun", "euler-ancestral", "dpmpp-2m"] | None = Field(
-        default=None,
-        description="How noise becomes a clip, step by step; heun takes twice as long a step.",
-        json_schema_extra=form(group="sampling", control="choice"),
-    )
-    guidance: Literal["linear", "triangle", "trapezoid", "constant"] | None = Field(
-        default=None,
-        description="How guidance goes over the frames, between its least and its most.",
-        json_schema_extra=form(group="sampling", control="choice", title="Guidance over time"),
-    )
-    guidance_min: Annotated[float, Field(ge=1, le=20)] | None = Field(
-        default=None,
-        description="The least guidance, that of the first frame; constant guidance has none.",
-        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, least"),
-    )
-    guidance_max: Annotated[float, Field(ge=1, le=20)] | None = Field(
-        default=None,
-        description="The most guidance: of the last frame where it is linear, else of those in the middle.",
-        json_schema_extra=form(group="sampling", control="slider", step=0.1, title="Guidance, most"),
-    )
-    decode: Literal["auto", "whole", "chunked", "tiled"] | None = Field(
-        default=None,
-        description="From latents to frames: whole is exact; chunked can flicker and tiled is an approximation, "
-        "for large clips in little memory; auto is whole where it fits.",
-        json_schema_extra=form(group="sampling", control="choice"),
-    )
-    decode_chunk: Annotated[int, Field(ge=1, le=240)] | None = Field(
-        default=None,
-        description="Frames decoded at a time where that is chunked; fewer need less memory and may flicker.",
-        json_schema_extra=form(group="sampling", control="slider", step=1, title="Decode chunk", unit="frames"),
-    )
     width: Annotated[int, Field(ge=64, le=4096)] | None = Field(
         default=None,
         description="Width of the clip.",
@@ -115,11 +84,6 @@ class MotionFields(Request):
         json_schema_extra=form(group="output", unit="px", step=8),
     )
 
-    @model_validator(mode="after")
-    def _guidance_rises(self) -> MotionFields:
-        low, high = self.guidance_min, self.guidance_max
-        if low is not None and high is not None and low > high:
-            raise BadInput(
-                f"guidance_min: {low:g} is above guidance_max ({high:g}).", "Lower it.", field="guidance_min"
-            )
-        return self
+
+class MotionFields(FilmedFields, CameraMoveFields):
+    """How a picture moves, by whatever animates it; each variant listens to its own few."""

@@ -23,7 +23,7 @@ def form(
     *,
     group: Literal["main", "painting", "motion", "object", "mesh", "sampling", "output"] = "main",
     control: Literal[
-        "auto", "slider", "number", "text", "prompt", "choice", "check", "picture", "clip", "variant", "seed", "lines"
+        "auto", "slider", "number", "blank", "text", "prompt", "choice", "check", "picture", "clip", "variant", "seed", "lines"
     ] = "auto",
     unit: str = "",
     step: float | None = None,

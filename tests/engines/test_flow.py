@@ -112,3 +112,14 @@ def test_many_gaps_come_out_in_order_and_cancelling_ends_them(moving):
     assert psnr(filled[0], first) > 15
     with pytest.raises(Cancelled):
         list(ENGINE.fill(gaps * 10, Listening(cancel_after=4)))
+
+
+def test_cancelling_does_not_wait_for_the_rest_of_a_gap(moving, monkeypatch):
+    first, _, last = moving
+    made = []
+    frame = Motion.frame
+    monkeypatch.setattr(Motion, "frame", lambda self, at: made.append(at) or frame(self, at))
+    gap = Gap(first, last, [i / 400 for i in range(1, 400)])
+    with pytest.raises(Cancelled):
+        list(ENGINE.fill([gap], Listening(cancel_after=2)))
+    assert len(made) < 200

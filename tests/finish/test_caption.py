@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from studio import finish as finishing
 from studio.errors import BadInput
-from studio.finish import finish
 from studio.media.clip import Clip
+from tests.bare import Bare
+
+
+def finish(clip: Clip, steps: list[str]) -> Clip:
+    return finishing.finish(clip, steps, Bare())
 
 
 def grey(width: int = 320, height: int = 180, *, alpha: bool = False) -> Clip:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 
 import studio.finish
 from studio.errors import BadInput, Cancelled
-from studio.finish import Shape, all_steps, expect, finish, parse_steps
+from studio.finish import Shape, all_steps, expect, parse_steps, variants
 from studio.media.clip import Clip
+from studio.media.stream import Stream
+from tests.bare import Bare
 
 RATES = (7.0, 12.5, 24.0, 29.97, 59.94)
 
@@ -20,6 +24,10 @@ def stepped(count: int = 12, fps: float = 7.0, *, alpha: bool = False) -> Clip:
     """Frame i is grey 10 i, and so is its alpha."""
     frames = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.full((1, 32, 48, 3), 10, np.uint8)
     return Clip(frames, fps, frames[..., 0].copy() if alpha else None)
+
+
+def finish(clip: Clip | Stream, steps: list[str], ctx: Bare | None = None) -> Clip:
+    return studio.finish.finish(clip, steps, ctx or Bare())
 
 
 def greys(clip: Clip) -> list[int]:
@@ -31,7 +39,13 @@ def greys(clip: Clip) -> list[int]:
     "steps",
     [
         *(["boomerang"], ["loop"], ["loop:3"], ["retime:2x"], ["retime:0.5x"], ["retime:30fps"], ["reverse"]),
-        *(["caption:Words"], ["side-by-side"], ["boomerang", "loop:5", "retime:24fps", "side-by-side"]),
+        *(
+            ["caption:Words"],
+            ["side-by-side"],
+            ["smooth:24"],
+            ["smooth:7.5"],
+            ["boomerang", "loop:5", "retime:24fps", "side-by-side"],
+        ),
     ],
     ids=lambda steps: "+".join(steps),
 )
@@ -142,23 +156,18 @@ def test_no_steps_change_nothing() -> None:
 
 
 def test_a_step_stops_when_the_user_cancels() -> None:
-    for written in ("reverse", "boomerang", "loop", "retime:2x", "side-by-side", "caption:x"):
-        calls = []
-
-        def check(calls: list[int] = calls) -> None:
-            calls.append(1)
-            if len(calls) == 4:
-                raise Cancelled
-
+    for written in ("reverse", "boomerang", "loop", "retime:2x", "side-by-side", "caption:x", "smooth:24"):
         with pytest.raises(Cancelled):
-            finish(stepped(), [written], check)
-        assert len(calls) == 4
+            finish(stepped(), [written], Bare(cancel_after=3))
 
 
 @pytest.mark.parametrize(
     ("written", "says"),
     [
-        ("sparkle", "'sparkle' is not a step; there are boomerang, caption, loop, retime, reverse, side-by-side."),
+        (
+            "sparkle",
+            "'sparkle' is not a step; there are boomerang, caption, loop, retime, reverse, side-by-side, smooth.",
+        ),
         ("", "'' is not a step"),
         ("reverse:2", "reverse takes no value"),
         ("retime", "retime needs a speed such as 2x, or a rate such as 24fps"),
@@ -188,3 +197,105 @@ def test_a_clip_that_would_grow_beyond_reason_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(studio.finish, "MAX_CLIP_BYTES", stepped().frames.nbytes)
     with pytest.raises(BadInput, match="boomerang makes the clip"):
         finish(stepped(), ["boomerang"])
+
+
+# --- smooth ---------------------------------------------------------------------------------------------------------
+
+
+def turning(count: int = 8, *, alpha: bool = False) -> Clip:
+    """A bright square that goes once around the middle, closed."""
+    frames = np.full((count, 64, 64, 3), 40, np.uint8)
+    for i in range(count):
+        x, y = (round(26 + 14 * f(2 * np.pi * i / count)) for f in (np.cos, np.sin))
+        frames[i, y : y + 12, x : x + 12] = 220
+    return Clip(frames, 8.0, (frames[..., 0] > 100).astype(np.uint8) * 255 if alpha else None, closed=True)
+
+
+def middles(frames: np.ndarray) -> np.ndarray:
+    """(T, 2): where the bright square is."""
+    return np.array([np.argwhere(f[..., 0] > 130).mean(axis=0) for f in frames])
+
+
+@pytest.mark.parametrize(("fps", "count"), [("24", 36), ("24fps", 36), ("24 flow", 36), ("6", 9), ("23.976", 36)])
+def test_smooth_lasts_as_long_and_shows_the_clips_own_frames_when_their_time_comes(fps: str, count: int) -> None:
+    clip = stepped(12, 8.0)
+    done = finish(clip, [f"smooth:{fps}"])
+    assert len(done) == count
+    assert done.fps == float(fps.split()[0].removesuffix("fps"))
+    if fps == "24":
+        assert greys(done)[::3] == list(range(12))
+        assert greys(done)[-3:] == [11, 11, 11]
+
+
+def test_smooth_of_a_closed_clip_wraps_around_and_repeats_no_pose() -> None:
+    done = finish(turning(), ["smooth:24"])
+    assert done.closed
+    assert len(done) == 24
+    steps = np.linalg.norm(np.diff(middles(np.concatenate([done.frames, done.frames[:1]])), axis=0), axis=1)
+    assert steps.min() > 1
+    assert steps.max() < 7
+
+
+def test_smooth_of_an_open_clip_holds_its_end() -> None:
+    open_clip = Clip(turning().frames, 8.0)
+    done = finish(open_clip, ["smooth:24"])
+    assert not done.closed
+    assert (done.frames[-3:] == open_clip.frames[-1]).all()
+
+
+def test_smooth_fills_alpha_too() -> None:
+    done = finish(turning(alpha=True), ["smooth:16"])
+    assert done.alpha is not None
+    assert abs(middles(done.frames) - middles(done.alpha[..., None].repeat(3, 3))).max() < 1
+
+
+def test_smooth_of_one_frame_holds_it() -> None:
+    assert greys(finish(stepped(1, 2.0), ["smooth:8"])) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("value", ["0", "241", "x", "24 svd", "24,flow", "-1", "1e2"])
+def test_smooth_refuses_what_is_no_rate_or_maker(value: str) -> None:
+    with pytest.raises(BadInput, match="a rate from 1 to 240 will") as caught:
+        finish(stepped(), [f"smooth:{value}"])
+    assert caught.value.field == "finish"
+
+
+def test_smooth_uses_the_best_that_is_installed_or_the_one_that_is_named() -> None:
+    for steps, installed, expected in (
+        (["smooth:24"], {"rife", "flow"}, ["rife"]),
+        (["reverse", "smooth:24"], {"flow"}, ["flow"]),
+        (["smooth:24 flow", "loop"], {"rife", "flow"}, ["flow"]),
+        (["loop"], {"rife", "flow"}, []),
+    ):
+        assert variants(steps, installed.__contains__) == expected
+    with pytest.raises(BadInput, match="rife is not installed"):
+        finish(stepped(), ["smooth:24 rife"])
+
+
+def test_only_what_keeps_a_clip_closed_leaves_it_so() -> None:
+    for step, closed in (("reverse", True), ("caption:x", True), ("retime:2x", True), ("side-by-side", True)):
+        assert finish(turning(), [step]).closed is closed
+    for step in ("boomerang", "loop"):
+        assert finish(stepped(), [step]).closed
+
+
+def test_a_stream_is_taken_into_memory_where_there_are_steps_and_loses_its_sound_with_a_word() -> None:
+    def stream(sound: object = None) -> Stream:
+        frames = stepped().frames
+        return Stream((f for f in frames), 12, 48, 32, Fraction(7), frames[0], sound)
+
+    ctx = Bare()
+    assert greys(finish(stream(sound=object()), ["reverse"], ctx)) == list(range(12))[::-1]
+    assert ctx.notices == ["sound: finishing steps work on the pictures alone; it is left out."]
+    untouched = stream()
+    assert finish(untouched, []) is untouched
+
+
+def test_a_stream_that_would_not_fit_into_memory_is_refused_before_a_frame_is_made() -> None:
+    def never() -> Iterator[np.ndarray]:
+        raise AssertionError("a frame was asked for")
+        yield
+
+    endless = Stream(never(), 10**6, 1920, 1080, Fraction(24), np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(BadInput, match="reverse makes the clip"):
+        finish(endless, ["reverse"])

@@ -22,13 +22,13 @@ def test_every_frame_has_its_cell() -> None:
 
 def test_numbers_are_drawn_or_not() -> None:
     with_numbers = contact_sheet(stepped(3), columns=3, cell_width=128)
-    without = contact_sheet(stepped(3), columns=3, cell_width=128, numbers=False)
+    without = contact_sheet(stepped(3), columns=3, cell_width=128, captions=())
     assert (with_numbers[:30] != without[:30]).any()
     assert (with_numbers[40:] == without[40:]).all()
 
 
 def test_a_long_clip_is_thinned_from_first_to_last() -> None:
-    sheet = contact_sheet(stepped(25), columns=9, cell_width=64, numbers=False, max_frames=4)
+    sheet = contact_sheet(stepped(25), columns=9, cell_width=64, captions=(), max_frames=4)
     assert sheet.shape[1] == 4 * 68 + 4
     assert sheet[20, 36, 0] == 0
     assert sheet[20, -36, 0] == 240

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from studio.media.sniff import pixel_size, shown_name, sniff_bytes
+from studio.media.sniff import is_cut_off, pixel_size, shown_name, sniff_bytes
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,19 @@ def test_a_name_is_shown_without_tricks(name: str, shown: str) -> None:
 def test_a_long_name_is_shown_short() -> None:
     assert len(shown_name(Path("x" * 400 + ".png"))) < 61
     assert shown_name(Path("x" * 400 + ".png")).endswith(".png")
+
+
+@pytest.mark.parametrize(
+    ("data", "cut"),
+    [
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x0cmdatabcd", False),
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x0cmdatabc", True),
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x14abcd", False),
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x01mdat\0\0\0\1\0\0\0\x14abcd", True),
+        (b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\0mdatabcdef", False),
+        (b"", False),
+    ],
+)
+def test_an_mp4_that_ends_before_its_boxes_do_was_cut_off(data: bytes, cut: bool, tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(data)
+    assert is_cut_off(tmp_path / "x.mp4") is cut
