@@ -50,24 +50,24 @@ class Multiview(SamplingFields):
         description="The model that cuts the object out where the picture has no transparency of its own.",
         json_schema_extra=form(control="variant", title="Cut-out by"),
     )
-    orbit: Literal["static", "sine", "keyed", "dynamic"] | None = Field(
-        default=None,
+    orbit: Literal["static", "sine", "keyed", "dynamic"] = Field(
+        default="static",
         description="How the elevation goes: the same all round, up and down once, through keys of yours, or drawn "
         "from the seed.",
         json_schema_extra=form(control="choice"),
     )
-    elevation_deg: Annotated[float, Field(ge=-80, le=80)] | None = Field(
-        default=None,
+    elevation_deg: Annotated[float, Field(ge=-80, le=80)] = Field(
+        default=0.0,
         description="Of the camera above the object's middle, as in the picture; beyond 30 up or down views get worse.",
         json_schema_extra=form(control="slider", step=1, unit="degrees", title="Elevation"),
     )
-    amplitude_deg: Annotated[float, Field(ge=0, le=60)] | None = Field(
-        default=None,
+    amplitude_deg: Annotated[float, Field(ge=0, le=60)] = Field(
+        default=20.0,
         description="How far a sine orbit rises and sinks.",
         json_schema_extra=form(control="slider", step=1, unit="degrees", title="Amplitude"),
     )
-    keys: Annotated[tuple[str, ...], Field(max_length=32), Strict(False)] | None = Field(
-        default=None,
+    keys: Annotated[tuple[str, ...], Field(max_length=32), Strict(False)] = Field(
+        default=(),
         description="Elevations of a keyed orbit, each as azimuth:elevation, such as 90:20.",
         json_schema_extra=form(control="lines", title="Elevation keys"),
     )
@@ -146,7 +146,7 @@ class Multiview(SamplingFields):
     @model_validator(mode="after")
     def _keys_are_pairs(self) -> Multiview:
         if self.orbit == "keyed":
-            orbits.keyed(_keys(self.keys or ()))
+            orbits.keyed(_keys(self.keys))
         return self
 
 
@@ -171,7 +171,7 @@ def _keys(lines: tuple[str, ...]) -> list[tuple[float, float]]:
 
 
 def orbit_of(
-    kind: str | None, elevation_deg: float, amplitude_deg: float, keys: tuple[str, ...], seed: int, views: int
+    kind: str, elevation_deg: float, amplitude_deg: float, keys: tuple[str, ...], seed: int, views: int
 ) -> Orbit:
     """The orbit that such a request asks for.
 
@@ -191,6 +191,12 @@ def _needs(request: Multiview, catalog: Catalog) -> tuple[str, ...]:
     """Views that are there need no model that makes them, and a mask of one's own none that cuts out."""
     cuts = request.photo is not None or (request.views is None and request.mask is None)
     turns = request.views is None and request.make == "orbit"
+    if turns and request.orbit != "static" and not catalog.get(request.variant).facts.get("told_cameras", True):
+        raise BadInput(
+            f"orbit: {request.variant} is told no cameras and turns at one elevation; {request.orbit} won't do.",
+            "Choose static, or a model that is told them.",
+            field="orbit",
+        )
     return (("matting",) if cuts else ()) + (("variant",) if turns else ())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import AsyncIterator, Mapping
 from html import escape
@@ -89,8 +88,12 @@ class ModeTab:
             stands: request fields that stand instead of the form's.
         """
         f, p = self.form, self.panel
+
+        async def submit(request: gr.Request, dice: Any, *raw: Any) -> dict[Any, Any]:
+            return await self._submit(stands, request.session_hash or "", dice, *raw)
+
         asked = button.click(
-            functools.partial(self._submit, stands), f.inputs, [*f.outputs, *p.outputs, self.wanted, self.last],
+            submit, f.inputs, [*f.outputs, *p.outputs, self.wanted, self.last],
             preprocess=False, trigger_mode="once", **PRIVATE,
         )  # fmt: skip
         self.watch_after(asked)
@@ -125,12 +128,12 @@ class ModeTab:
             None, None, None, js=PLAY_JS, **PRIVATE
         )
 
-    async def _submit(self, stands: Mapping[str, Any], request: gr.Request, dice: Any, *raw: Any) -> dict[Any, Any]:
+    async def _submit(self, stands: Mapping[str, Any], session: str, dice: Any, *raw: Any) -> dict[Any, Any]:
         f, p = self.form, self.panel
         wish: dict[str, Any] = {}
         try:
             wish = {**f.request(dice, *raw), **stands}
-            job = await asyncio.to_thread(self.studio.submit, wish, session=request.session_hash or "")
+            job = await asyncio.to_thread(self.studio.submit, wish, session=session)
         except NotInstalled as e:
             says = say.message(*f.missing(e, wish), tone="bad")
             return {**f.content(), **p.empty(), p.status: says, self.wanted: ""}

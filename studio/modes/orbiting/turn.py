@@ -102,7 +102,7 @@ def cut_out(request: Multiview, ctx: Context) -> Result:
 
 def _orbit(request: Multiview, views: int | None) -> Orbit:
     r = request
-    return orbit_of(r.orbit, r.elevation_deg or 0, r.amplitude_deg or 0, r.keys or (), r.seed or 0, views or 2)
+    return orbit_of(r.orbit, r.elevation_deg, r.amplitude_deg, r.keys, r.seed or 0, views or 2)
 
 
 def _cut_out(request: Multiview, path: str, ctx: Context, *, masked: bool = True) -> _Seen:

@@ -24,6 +24,9 @@ from studio.ui.watch import find_job
 PLANNED = ("orbit", "elevation_deg", "amplitude_deg", "keys", "seed", "frames")
 """Request fields that the plot of the orbit follows."""
 
+UNSEEN = "hidden"
+"""There but not shown: a Model3D that was not there when it gets its file stays empty (Gradio 6.31)."""
+
 GOOD, FAIR = 0.97, 0.93
 """Scores from which a view is shown as good, and as fair."""
 
@@ -53,7 +56,7 @@ class Tab(Panel):
         name = self.name
         self.scrub = gr.HTML("", visible=False, elem_id=f"{name}-scrub", elem_classes=["scrub"])
         self.mesh = gr.Model3D(
-            label="Mesh", visible=False, elem_id=f"{name}-mesh", interactive=False, height=360,
+            label="Mesh", visible=UNSEEN, elem_id=f"{name}-mesh", interactive=False, height=360,
             clear_color=(0.94, 0.94, 0.93, 1.0),
         )  # fmt: skip
         self.picked = gr.State("")
@@ -70,7 +73,7 @@ class Tab(Panel):
         """Updates that take all of it away."""
         return {
             self.scrub: gr.update(value="", visible=False),
-            self.mesh: gr.update(value=None, visible=False),
+            self.mesh: gr.update(value=None, visible=UNSEEN),
             self.views: gr.update(value="", visible=False),
             self.replace: HIDDEN,
             self.files: gr.update(value=None, visible=False),
@@ -85,7 +88,7 @@ class Tab(Panel):
         mesh = folder / "mesh.glb"
         return {
             self.scrub: gr.update(value=turntable(folder, report), visible=True),
-            self.mesh: gr.update(value=str(mesh) if mesh.is_file() else None, visible=mesh.is_file()),
+            self.mesh: gr.update(value=str(mesh), visible=True) if mesh.is_file() else gr.update(visible=UNSEEN),
             self.views: gr.update(value=scored(folder, report), visible=True),
             self.replace: gr.update(visible=True),
             self.files: gr.update(value=self._downloads(job, folder), visible=True),
@@ -127,7 +130,7 @@ class Tab(Panel):
             request, _ = self.studio.check(self.form.request(dice, *raw, complete=False), files=False)
             wish = request.model_dump()
             orbit = orbit_of(
-                wish["orbit"], wish["elevation_deg"] or 0, wish["amplitude_deg"] or 0, wish["keys"] or (),
+                wish["orbit"], wish["elevation_deg"], wish["amplitude_deg"], wish["keys"],
                 wish["seed"] or 0, wish["frames"] or 21,
             )  # fmt: skip
         except StudioError as e:

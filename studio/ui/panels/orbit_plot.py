@@ -21,7 +21,9 @@ def orbit_figure(orbit: Orbit) -> Figure:
 
     azimuths = np.array([0.0, *orbit.azimuths_deg[:-1], 360.0])
     elevations = np.array([orbit.elevations_deg[-1], *orbit.elevations_deg])
-    figure = make_subplots(1, 2, specs=[[{"type": "polar"}, {"type": "xy"}]], column_widths=[0.4, 0.6])
+    figure = make_subplots(
+        1, 2, specs=[[{"type": "polar"}, {"type": "xy"}]], column_widths=[0.36, 0.64], horizontal_spacing=0.2
+    )
     away = np.cos(np.deg2rad(elevations[:-1]))
     colours = [_INPUT, *[_INK] * (len(orbit) - 1)]
     texts = [f"{a:.0f}\N{DEGREE SIGN}, {e:+.0f}\N{DEGREE SIGN}" for a, e in zip(azimuths, elevations, strict=True)]
@@ -41,7 +43,10 @@ def orbit_figure(orbit: Orbit) -> Figure:
         2,
     )  # fmt: skip
     steepest = max(SURE_DEG + 5, float(np.abs(elevations).max()) + 5)
-    figure.add_hrect(-SURE_DEG, SURE_DEG, fillcolor=_QUIET, opacity=0.3, line_width=0, row=1, col=2)
+    figure.add_shape(
+        type="rect", xref="x", yref="y", x0=-5, x1=365, y0=-SURE_DEG, y1=SURE_DEG, fillcolor=_QUIET, opacity=0.3,
+        line_width=0, layer="below",
+    )  # fmt: skip
     figure.update_polars(
         radialaxis={"range": [0, 1.1], "showticklabels": False, "gridcolor": _QUIET, "linecolor": _QUIET},
         angularaxis={"rotation": 270, "direction": "counterclockwise", "dtick": 90, "gridcolor": _QUIET},
