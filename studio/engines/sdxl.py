@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -28,7 +27,7 @@ from studio.engines import sdxl_lora, sdxl_prompt
 from studio.engines.clip_decode import decode_clip
 from studio.engines.sdxl_painting import Conditioning, Painting, Sketches
 from studio.engines.sdxl_weights import open_weights as open_weights
-from studio.engines.svd_decode import dtype_of, in_fp32
+from studio.engines.svd_decode import dtype_of
 from studio.errors import StudioError
 from studio.media.clip import Clip
 from studio.media.grid import picture_grid
@@ -265,7 +264,9 @@ class Engine:
     def _decode(self, latent_BCHW: torch.Tensor, ctx: Context, way: Way) -> np.ndarray:
         """uint8 (H, W, 3)."""
         with self._components.use("vae", phase="decode") as (vae,):
-            return decode_clip(_steady(vae), latent_BCHW.to(self._components.device), way.choice, ctx)[0]
+            # In fp32 where the config says that half precision overflows, as that of the published one does.
+            steady = vae.config.get("force_upcast", True)
+            return decode_clip(vae, latent_BCHW.to(self._components.device), way.choice, ctx, fp32=steady)[0]
 
 
 def _preview(denoised_NCHW: torch.Tensor) -> Clip:
@@ -308,16 +309,6 @@ class Network:
         x_BCHW = scaled_BCHW.to(hidden_BTC.dtype).expand(len(hidden_BTC), -1, -1, -1)
         told = {"encoder_hidden_states": hidden_BTC, "added_cond_kwargs": added}
         return self._unet(x_BCHW, timestep, **told, return_dict=False)[0].float()
-
-
-def _steady(vae: nn.Module) -> Any:
-    """The autoencoder's decoder in the precision that it is steady in: fp32 where its config says that half overflows,
-    as that of the published one does, else its own."""
-    if not vae.config.get("force_upcast", True):
-        return vae
-    return SimpleNamespace(
-        config=vae.config, decoder=in_fp32(vae.decoder), post_quant_conv=in_fp32(vae.post_quant_conv)
-    )
 
 
 def _digest(variant: str, prompt: str, wishes: Sequence[Wish], sketches: Sketches | None) -> str:

@@ -15,6 +15,13 @@ from studio.models.spec import VariantSpec
 from studio.ui.files import file_url
 
 STAGES = {
+    "cut-out": "Cutting the object out",
+    "shape": "Blowing it up",
+    "measure": "Measuring the views",
+    "look": "Looking at the clip",
+    "interpolate": "Making frames",
+    "smooth": "Making frames between",
+    "keyframe": "Painting keyframes",
     "depth": "Estimating depth",
     "encode": "Encoding the picture",
     "sample": "Sampling",
