@@ -50,8 +50,12 @@ class ModeTab:
 
         self.examples = ExampleRow(studio, mode)
 
-    def wire(self, demo: gr.Blocks) -> None:
-        """Connects the events."""
+    def wire(self, demo: gr.Blocks, opened: Any) -> None:
+        """Connects the events.
+
+        Args:
+            opened: the event of this tab being shown; what only matters then waits for it.
+        """
         f, p = self.form, self.panel
         self.examples.wire(f, **PRIVATE)
         models, switches = list(f.models.values()), list(f.switches.values())
@@ -65,7 +69,7 @@ class ModeTab:
             f.touched(control)(None, None, [f.wrongs[name]], js=CLEAR_JS, **PRIVATE)
         moving = [f.controls[e.name].change for e in f.entries if e.listeners is not None or e.name in f.switches]
         gr.on(
-            [demo.load, *moving],
+            [opened, *moving],
             self._plan,
             f.inputs,
             [f.plan],
@@ -74,7 +78,7 @@ class ModeTab:
             **PRIVATE,
         )
         self.submit_with(f.run, {})
-        self.more.wire(self, demo)
+        self.more.wire(self, opened)
         f.cancel.click(self._cancel, [self.wanted], [p.status], **PRIVATE)
         watched = [*p.outputs, f.seed]
         self.resume.click(self._watch, [self.wanted], watched, trigger_mode="multiple", **PRIVATE)

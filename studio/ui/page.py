@@ -47,17 +47,18 @@ def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> P
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(_MASTHEAD)
         tabs: dict[str, ModeTab] = {}
+        opened: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="tabs") as selected:
             for mode in studio.modes().values():
-                with gr.Tab(mode.title, id=mode.id):
+                with gr.Tab(mode.title, id=mode.id) as opened[mode.id]:
                     tabs[mode.id] = ModeTab(studio, mode, uploads, stopping)
             with gr.Tab("History", id="history") as history_tab:
                 history = HistoryTab(studio, tabs)
             with gr.Tab("Models", id="models") as models_tab:
                 models = ModelsTab(studio, stopping)
         gr.HTML(_HELP)
-        for tab in tabs.values():
-            tab.wire(demo)
+        for i, (mode_id, tab) in enumerate(tabs.items()):
+            tab.wire(demo, demo.load if i == 0 else opened[mode_id].select)
             tab.wire_stills(selected, tabs["image-to-video"])
         history.wire(history_tab, selected)
         models.wire(models_tab)

@@ -49,8 +49,12 @@ class Panel:
         """Updates for any other."""
         return dict.fromkeys(self.outputs, HIDDEN)
 
-    def wire(self, tab: ModeTab, demo: gr.Blocks) -> None:
-        """Connects the events."""
+    def wire(self, tab: ModeTab, opened: Any) -> None:
+        """Connects the events.
+
+        Args:
+            opened: the event of the tab being shown.
+        """
 
 
 def panel_for(studio: Studio, mode: Mode, uploads: Path) -> Panel:
