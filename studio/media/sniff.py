@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -54,6 +55,9 @@ _MAGIC = (
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+_KEPT = re.compile(r"[0-9a-f]{64}")
+"""A file whose name is its sha256."""
 
 
 def sniff(path: Path) -> str:
@@ -150,7 +154,12 @@ _SIZES = {"png": _png_size, "jpeg": _jpeg_size, "webp": _webp_size, "gif": _gif_
 
 
 def shown_name(path: Path) -> str:
-    """The file's name fit for a sentence: control and direction characters escaped, the middle of a long one cut."""
+    """The file's name fit for a sentence: control and direction characters escaped, the middle of a long one cut.
+
+    One that the studio keeps by its content has no name.
+    """
+    if _KEPT.fullmatch(path.stem):
+        return "The file"
     name = path.name or str(path)
     name = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name)
     return name if len(name) <= 60 else f"{name[:40]}...{name[-15:]}"

@@ -130,7 +130,9 @@ class Plan:
 
 
 def in_gb(count: float) -> str:
-    """Bytes for a person: ``7.3 GB``, ``8 GB``."""
+    """Bytes for a person: ``7.3 GB``, ``8 GB``, ``11 MB``."""
+    if 0 < count < 5e7:
+        return f"{count / 1e6:.0f} MB"
     return f"{count / 1e9:.1f}".removesuffix(".0") + " GB"
 
 

@@ -23,7 +23,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_DOING = {"prompt": "reading the prompt", "encode": "encoding the picture", "sample": "sampling", "decode": "decoding"}
+_DOING = {
+    "prompt": "reading the prompt",
+    "encode": "encoding the picture",
+    "sample": "sampling",
+    "decode": "decoding",
+    "interpolate": "making frames",
+}
 
 
 Use = tuple[VariantSpec, Installed, str]

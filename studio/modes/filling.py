@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -65,6 +65,12 @@ def look_at(clip: str, ctx: Context) -> Film:
 def at_once(film: Film) -> int:
     """How many frames of one pair may be made before they are written."""
     return max(1, min(16, _HELD_BYTES // (3 * film.width * film.height)))
+
+
+def grouped(plan: Sequence[Span], size: int = 8) -> Iterator[Span]:
+    """Spans of one pair in groups, each of which is made at once."""
+    for i in range(0, len(plan), size):
+        yield Span(plan[i].first, plan[i].second, tuple(t for span in plan[i : i + size] for t in span.at))
 
 
 def stream_of(

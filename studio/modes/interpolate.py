@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from studio.media.sound import copied
 from studio.media.stream import Stream
 from studio.media.timing import Span, exact_rate, frame_count, spans
 from studio.models.catalog import Catalog
-from studio.modes.filling import at_once, look_at, scale_of, stream_of
+from studio.modes.filling import at_once, grouped, look_at, scale_of, stream_of
 from studio.modes.mode import Mode, Result
 from studio.modes.motion import FilmedFields
 from studio.modes.request import HEX_COLOUR, PicturePath, form
@@ -54,6 +54,15 @@ _DOES = {
 """What is made -> what its model must be able to do."""
 
 
+def _for(*makes: str) -> dict[str, Any]:
+    """Metadata of a field that matters where one of those is made, and else is not shown."""
+    return {"when": {"make": list(makes)}}
+
+
+def _takers(name: str) -> dict[str, Any]:
+    return _for(*(make for make, files in _TAKES.items() if name in files))
+
+
 class Interpolate(FilmedFields):
     """Frames between frames.
 
@@ -69,18 +78,18 @@ class Interpolate(FilmedFields):
     )
     clip: PicturePath | None = Field(
         default=None,
-        description="The clip: MP4, WebM, GIF, animated WebP or ZIP of PNG, of any length.",
-        json_schema_extra=form(control="clip"),
+        description="MP4, WebM, GIF, animated WebP or ZIP of PNG; any length.",
+        json_schema_extra=form(control="clip") | _takers("clip"),
     )
     start: PicturePath | None = Field(
         default=None,
         description="The first picture, or the one that comes round again where no clip is given.",
-        json_schema_extra=form(control="picture"),
+        json_schema_extra=form(control="picture") | _takers("start"),
     )
     end: PicturePath | None = Field(
         default=None,
         description="The last picture.",
-        json_schema_extra=form(control="picture"),
+        json_schema_extra=form(control="picture") | _takers("end"),
     )
     variant: str = Field(
         default="flow",
@@ -91,7 +100,7 @@ class Interpolate(FilmedFields):
     factor: Annotated[int, Field(ge=2, le=16)] | None = Field(
         default=None,
         description="How many times as many frames a second; empty where export fps says it, else 2.",
-        json_schema_extra=form(control="blank", title="Times as smooth"),
+        json_schema_extra=form(control="blank", title="Times as smooth") | _for("smooth"),
     )
     export_fps: Annotated[float, Field(ge=1, le=240)] | None = Field(
         default=None,
@@ -101,59 +110,66 @@ class Interpolate(FilmedFields):
     slow_motion: Annotated[float, Field(ge=1, le=16)] = Field(
         default=1.0,
         description="How many times as long it lasts, its sound with it.",
-        json_schema_extra=form(control="slider", step=0.5, title="Slow motion"),
+        json_schema_extra=form(control="slider", step=0.5, title="Slow motion") | _for("smooth"),
     )
     cut_guard: bool = Field(
         default=True,
         description="Nothing is made across a cut: the nearer frame is shown.",
-        json_schema_extra=form(group="motion", title="Mind cuts"),
+        json_schema_extra=form(group="motion", title="Mind cuts") | _for("smooth"),
     )
     repair_duplicates: bool = Field(
         default=False,
         description="Frames that only repeat the one before, as in animation on twos, are made anew.",
-        json_schema_extra=form(group="motion", title="Make repeated frames anew"),
+        json_schema_extra=form(group="motion", title="Make repeated frames anew") | _for("smooth"),
     )
     scale: Literal["auto", "1", "0.5", "0.25"] = Field(
         default="auto",
         description="The size in which motion is looked for: less for large frames and fast motion.",
-        json_schema_extra=form(group="motion", control="choice", title="Motion at scale"),
+        json_schema_extra=form(group="motion", control="choice", title="Motion at scale")
+        | _for("smooth", "between", "loop"),
+    )
+    frames: Annotated[int, Field(ge=2, le=240)] | None = Field(
+        default=None,
+        description="Number of frames: of the clip between pictures, or of those that lead back or go on.",
+        json_schema_extra=form(group="motion", control="slider", step=1, unit="frames")
+        | _for("between", "loop", "continue"),
     )
     between_prior: Literal["vibid", "mpd"] | None = Field(
         default=None,
         description="How SVD's sampling meets both pictures: in turns from the first step, or by the first picture "
         "alone until the motion is laid out.",
-        json_schema_extra=form(group="sampling", control="choice", title="Both ends"),
+        json_schema_extra=form(group="sampling", control="choice", title="Both ends") | _for("between", "loop"),
     )
     overlap: Annotated[int, Field(ge=1, le=8)] | None = Field(
         default=None,
         description="Frames of the clip that SVD is held to where the clip goes on.",
-        json_schema_extra=form(group="motion", control="slider", step=1, unit="frames"),
+        json_schema_extra=form(group="motion", control="slider", step=1, unit="frames") | _for("continue"),
     )
     windows: Annotated[int, Field(ge=1, le=8)] | None = Field(
         default=None,
         description="How often the clip goes on, each time from where it was.",
-        json_schema_extra=form(group="motion", control="slider", step=1, title="Times it goes on"),
+        json_schema_extra=form(group="motion", control="slider", step=1, title="Times it goes on") | _for("continue"),
     )
     sound: Literal["keep", "drop"] = Field(
         default="keep",
         description="Whether the clip's sound goes into the finished file.",
-        json_schema_extra=form(group="output", control="choice"),
+        json_schema_extra=form(group="output", control="choice") | _for("smooth", "loop"),
     )
     on_cancel: Literal["nothing", "keep"] = Field(
         default="nothing",
         description="What is left where you cancel: nothing, or the frames so far as a shorter file (mp4, webm).",
-        json_schema_extra=form(group="output", control="choice", title="On cancel"),
+        json_schema_extra=form(group="output", control="choice", title="On cancel") | _for("smooth", "loop"),
     )
     fit: Fit = Field(
         default="crop",
         description="How a picture of another shape meets the clip's: cut its edges, or keep all of it with bars "
         "of the background colour, or with a blurred copy behind.",
-        json_schema_extra=form(group="output", control="choice"),
+        json_schema_extra=form(group="output", control="choice") | _for("between", "loop", "continue"),
     )
     background: Annotated[str, Field(pattern=HEX_COLOUR)] = Field(
         default="#ffffff",
         description="Colour behind transparent pixels and in bars, #rrggbb.",
-        json_schema_extra=form(group="output", control="text"),
+        json_schema_extra=form(group="output", control="text") | _for("between", "loop", "continue"),
     )
 
     @model_validator(mode="before")
@@ -174,7 +190,7 @@ class Interpolate(FilmedFields):
             raise BadInput("clip: it is missing.", "Give a clip to close, or start, a picture.", field="clip")
         for name in _TAKES[self.make] if self.make != "loop" else ():
             if getattr(self, name) is None:
-                raise BadInput(f"{name}: it is missing.", f"{self.make} takes {_in_words(self.make)}.", field=name)
+                raise BadInput(f"{name}: it is missing.", f"Give {_in_words(self.make)}.", field=name)
         if self.factor is not None and self.export_fps is not None:
             raise BadInput(
                 f"factor: {self.factor} and export_fps {self.export_fps:g} both say how smooth.",
@@ -257,16 +273,11 @@ def _close(request: Interpolate, ctx: Context) -> Result:
     most = at_once(film)
     at = [i / (more + 1) for i in range(1, more + 1)]
     closing = (Span(len(film) - 1, 0, tuple(at[i : i + most])) for i in range(0, more, most))
-    plan = _one_after_the_other(spans(film.times, film.end, film.rate, most=most), closing)
+    plan = chain(spans(film.times, film.end, film.rate, most=most), closing)
     stream = stream_of(request, ctx, film, plan, own + more, film.rate)
     says = f"{own} frames and {more} that lead back to the first, {stream.duration_s:.2f} s"
     ctx.notice(f"{says}.")
     return Result(stream, facts={"interpolation": {"says": says, "frames": [own, own + more]}})
-
-
-def _one_after_the_other(*plans: Iterable[Span]) -> Iterator[Span]:
-    for plan in plans:
-        yield from plan
 
 
 def _fps(rate: Fraction) -> str:
@@ -314,16 +325,10 @@ def _from_pictures(request: Interpolate, ctx: Context) -> Result:
         count = request.frames or _FRAMES
         frames = np.empty((count, height, width, 3), np.uint8)
         plan = [Span(0, 1, (i / (count - 1),)) for i in range(count)]
-        for i, frame in enumerate(smooth(engine, ends, _grouped(plan), ctx, scale=scale_of(request))):
+        for i, frame in enumerate(smooth(engine, ends, grouped(plan), ctx, scale=scale_of(request))):
             frames[i] = frame
             ctx.step(i + 1, count, "interpolate")
     return Result(Clip(frames, float(exact_rate(request.export_fps or _FPS))))
-
-
-def _grouped(plan: Sequence[Span], size: int = 8) -> Iterator[Span]:
-    """Spans of one pair in groups, each of which is made at once."""
-    for i in range(0, len(plan), size):
-        yield Span(plan[i].first, plan[i].second, tuple(t for span in plan[i : i + size] for t in span.at))
 
 
 def _picture(path: str, name: str, request: Interpolate, ctx: Context) -> np.ndarray:
@@ -360,8 +365,8 @@ def _needs(request: Interpolate, catalog: Catalog) -> tuple[str, ...]:
     """
     able = set(catalog.get(request.variant).capabilities)
     wanted = _DOES[request.make]
-    if request.make == "loop":
-        wanted = ("interpolate",) if request.clip is not None else ("in-between",)
+    if request.make == "loop" and (request.clip or request.start):
+        wanted = ("interpolate",) if request.clip else ("in-between",)
     if not able & set(wanted):
         names = ", ".join(s.id for s in catalog.able(*wanted))
         of = {"clip": " of a clip", "start": " of a picture"}["start" if request.clip is None else "clip"]

@@ -26,7 +26,8 @@ class Multiview(SamplingFields):
     """
 
     mode: Literal["multiview"] = "multiview"
-    image: PicturePath = Field(
+    image: PicturePath | None = Field(
+        default=None,
         description="A picture of one object: PNG, JPEG, WebP or GIF (its first frame); transparency is its outline.",
         json_schema_extra=form(control="picture"),
     )
@@ -144,7 +145,9 @@ class Multiview(SamplingFields):
     )
 
     @model_validator(mode="after")
-    def _keys_are_pairs(self) -> Multiview:
+    def _can_begin(self) -> Multiview:
+        if self.image is None and self.views is None:
+            raise BadInput("image: it is missing.", "Choose a picture of an object.", field="image")
         if self.orbit == "keyed":
             orbits.keyed(_keys(self.keys))
         return self

@@ -8,28 +8,32 @@ import gradio as gr
 
 from studio.modes import Mode
 from studio.service import Studio
+from studio.ui.form import in_words
 from studio.ui.mode_form import ModeForm
 
 
 class ExampleRow:
-    """The shipped requests of one mode, as thumbnails of their first picture, or else by their prompts.
+    """The shipped requests of one mode, as thumbnails of their first picture, or else by their prompts or names.
 
     Build it inside open Blocks.
     """
 
     def __init__(self, studio: Studio, mode: Mode) -> None:
-        self._requests = list(studio.examples(mode.id).values())
-        picture = next(iter(mode.inputs), None)
-        first = picture or ("prompt" if "prompt" in mode.request.model_fields else None)
+        named = studio.examples(mode.id)
+        self._requests = list(named.values())
+        fields = mode.request.model_json_schema()["properties"]
+        first = next(iter(mode.inputs), "prompt")
+        picture = fields.get(first, {}).get("control") == "picture"
         shown = gr.Image(render=False, type="filepath") if picture else gr.Textbox(render=False)
+        said = picture or first == "prompt"
         self.row = gr.Dataset(
             components=[shown],
-            samples=[[request[first]] for request in self._requests] if first else [],
+            samples=[[request[first] if said else in_words(name)] for name, request in named.items()],
             type="index",
             label="Examples",
             samples_per_page=12,
             elem_id=f"{mode.id}-examples",
-            visible=bool(first and self._requests),
+            visible=bool(named),
         )
 
     def wire(self, form: ModeForm, **options: Any) -> None:

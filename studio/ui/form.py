@@ -220,6 +220,16 @@ def _as_it_is(raw: Any) -> Any:
     return None if raw == "" else raw
 
 
+def _read_number(raw: Any) -> Any:
+    """The number that a line of text holds; the text itself where it holds none, which the request then refuses."""
+    text = raw.strip() if isinstance(raw, str) else raw
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return _as_it_is(text)
+    return int(number) if number.is_integer() else number
+
+
 @dataclass(frozen=True)
 class Kind:
     """How one kind of field is shown.
@@ -248,7 +258,11 @@ KINDS: Mapping[str, Kind] = {
     "slider": Kind(gr.Slider, _slider, {"buttons": []}),
     "number": Kind(gr.Number, _number, {}),
     "blank": Kind(
-        gr.Textbox, _blank, {"placeholder": "as the model likes"}, show=lambda v: "" if v is None else str(v)
+        gr.Textbox,
+        _blank,
+        {"placeholder": "as the model likes"},
+        _read_number,
+        show=lambda v: "" if v is None else f"{v:.10g}",
     ),
     "seed": Kind(gr.Number, _plain, {"precision": 0, "step": 1}),
     "text": Kind(gr.Textbox, _plain, {"max_lines": 4}),
@@ -278,7 +292,7 @@ KINDS: Mapping[str, Kind] = {
     "clip": Kind(
         gr.File,
         _clip,
-        {"file_types": [".mp4", ".webm", ".gif", ".webp", ".zip"], "height": 110, "interactive": True},
+        {"file_types": [".mp4", ".webm", ".gif", ".webp", ".zip"], "height": 150, "interactive": True},
         missing="choose a clip first.",
     ),
 }

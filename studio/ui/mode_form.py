@@ -101,7 +101,11 @@ class ModeForm:
         """Files, the models and the seed over the whole width; the rest side by side where there is room."""
         members = self._group(group)
         for entry in (e for e in members if e.kind in (*form.FILES, "prompt")):
-            self._draw_entry(entry, chosen)
+            if not self._rules.comes_and_goes(entry):
+                self._draw_entry(entry, chosen)
+                continue
+            with gr.Column(visible=self._rules.heard(entry, chosen)) as self.cells[entry.name]:
+                self._draw_entry(entry, chosen)
         for entry in (e for e in members if e.kind == "variant"):
             self._draw_variant(entry, chosen)
         with gr.Row(elem_classes=["cells"]):
@@ -172,10 +176,17 @@ class ModeForm:
     # -- following the switches
 
     def follower(self, changed: str) -> Callable[..., dict[Any, Any]]:
-        """A handler for when that switch was changed; takes the values of `switches`."""
+        """A handler for when that switch was changed; takes the values of `switches`.
+
+        A switch of the mode's own takes a model with it that can do what it now asks for.
+        """
 
         def follow(*values: Any) -> dict[Any, Any]:
-            return self.follow(self.chosen(*values), changed=(changed,))
+            asked = self.chosen(*values)
+            chosen = asked if changed in self.models else self._rules.able(asked)
+            moved = [role for role in self.models if chosen[role] != asked[role]]
+            followed = self.follow(chosen, changed=(changed, *moved))
+            return {**followed, **{self.models[role]: chosen[role] for role in moved}}
 
         return follow
 
@@ -204,12 +215,13 @@ class ModeForm:
         for entry in self.entries:
             control = self.controls[entry.name]
             shown[self.wrongs[entry.name]] = HIDDEN
+            if rules.comes_and_goes(entry) and entry.name in self.cells:
+                shown[self.cells[entry.name]] = gr.update(visible=rules.heard(entry, chosen))
             if entry.kind in WIDE:
                 if entry.kind == "prompt" and entry.name in given:
                     shown[control] = form.follow(entry, None, value=given[entry.name])
                 continue
             if entry.listeners is not None:
-                shown[self.cells[entry.name]] = gr.update(visible=rules.heard(entry, chosen))
                 moved = values is not None or bool(set(entry.listeners) & set(changed))
             else:
                 moved = entry.name in given or (own_changed and entry.name in rules.following)
@@ -225,8 +237,10 @@ class ModeForm:
         return self._with_switches(self.chosen(*values), self.presets.get(preset or "", {}))
 
     def _with_switches(self, chosen: Chosen, values: Mapping[str, Any]) -> dict[Any, Any]:
-        """`follow` for the switches that the values name, the others as they are; the dropdowns show them."""
-        chosen = {name: now if values.get(name) is None else values[name] for name, now in chosen.items()}
+        """`follow` for the switches that the values name, the others as they are or as they can be with those; the
+        dropdowns show them."""
+        named = {name: now if values.get(name) is None else values[name] for name, now in chosen.items()}
+        chosen = self._rules.able(named)
         followed = self.follow(chosen, values)
         return {**{self.models[role]: chosen[role] for role in self.models}, **followed}
 
@@ -280,7 +294,11 @@ class ModeForm:
         used = self._rules.used({**{name: value for name, value in sent.items() if value is not None}, **chosen})
         heard_by = {role: chosen[role] for role in used}
         shown = [
-            e for e in self.entries if e.heard_by(heard_by) and (e.kind != "variant" or e.name in ("variant", *used))
+            e
+            for e in self.entries
+            if e.heard_by(heard_by)
+            and self._rules.matters(e, sent)
+            and (e.kind != "variant" or e.name in ("variant", *used))
         ]
         for entry in shown:
             if entry.kind in form.FILES:

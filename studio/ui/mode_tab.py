@@ -38,7 +38,7 @@ class ModeTab:
         self.studio, self.mode = studio, mode
         name = mode.id
         self.wanted = gr.State("")
-        self.last = gr.BrowserState("", storage_key=f"svd-studio.{name}.job", secret="svd-studio")
+        self.last = gr.BrowserState("", storage_key=f"svd-studio.{name}.job", secret="svd-studio", render=False)
         with gr.Row(equal_height=False, elem_classes=["bench"]):
             with gr.Column(scale=5, min_width=320, elem_classes=["asks"]):
                 self.form = ModeForm(studio, mode, uploads)

@@ -58,6 +58,7 @@ def build_page(studio: Studio, *, uploads: Path, stopping: threading.Event) -> P
                 models = ModelsTab(studio, stopping)
         gr.HTML(_HELP)
         for i, (mode_id, tab) in enumerate(tabs.items()):
+            tab.last.render()  # out here: the page reads none in a tab that is not open yet (Gradio 6.31)
             tab.wire(demo, demo.load if i == 0 else opened[mode_id].select)
             tab.wire_stills(selected, tabs["image-to-video"])
         history.wire(history_tab, selected)

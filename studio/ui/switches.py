@@ -24,6 +24,15 @@ Chosen = Mapping[str, Any]
 """Switch -> value: of a role the variant's id, "" where none is named."""
 
 
+def conditions(request: type[Request]) -> dict[str, Mapping[str, Any]]:
+    """Field -> the mode's own fields -> the values of them with which the field matters; the others always do.
+
+    They are the ``when`` of the field's metadata.
+    """
+    found = {name: field.json_schema_extra for name, field in request.model_fields.items()}
+    return {n: extra["when"] for n, extra in found.items() if isinstance(extra, dict) and "when" in extra}
+
+
 class Switches:
     """A mode's roles, and those of its own fields that its `needs` may look at.
 
@@ -36,6 +45,7 @@ class Switches:
         self.refresh()
         self.entries = form.entries(mode.request, self.options)
         self.own = [e for e in self.entries if mode.needs and self._may_decide(e)]
+        self._when = conditions(mode.request)
         self.following = self._depending()
 
     def refresh(self) -> None:
@@ -100,10 +110,33 @@ class Switches:
 
     def heard(self, entry: form.Entry, chosen: Chosen) -> bool:
         """True where the field is to be seen: it is an offered role's, or one of the variants that have something to do
-        listens to it."""
+        listens to it; and the mode's own fields stand so that it matters."""
         if entry.kind == "variant":
             return self.offered(entry.name, chosen)
-        return entry.heard_by({role: chosen[role] for role in self.used(chosen)})
+        return self.matters(entry, chosen) and entry.heard_by({role: chosen[role] for role in self.used(chosen)})
+
+    def matters(self, entry: form.Entry, chosen: Chosen) -> bool:
+        """True where the mode's own fields stand so that the field has a meaning; other fields may be among the
+        given."""
+        return all(chosen.get(name) in values for name, values in self._when.get(entry.name, {}).items())
+
+    def comes_and_goes(self, entry: form.Entry) -> bool:
+        """True where the field is not always to be seen."""
+        return entry.listeners is not None or entry.name in self._when
+
+    def able(self, chosen: Chosen) -> dict[str, Any]:
+        """The switches with another variant in the role whose own can't do what the mode's own fields ask for: the
+        mode's default or else the first that can, one that can run before others. As they are where none can."""
+        try:
+            self._needed(chosen)
+        except BadInput as e:
+            role = e.field or ""
+            found = self.variants.get(role, {})
+            able = [v for v in found if self._goes(role, {**chosen, role: v})]
+            usable = [self._studio.default_variant(self._mode, role), *(v for v in found if found[v].usable)]
+            best = next((v for v in (*usable, *able) if v in able), None)
+            return dict(chosen) if best is None else {**chosen, role: best}
+        return dict(chosen)
 
     def option(self, entry: form.Entry, chosen: Chosen) -> Option | None:
         """How the first of the used variants that listen to the field treats it."""

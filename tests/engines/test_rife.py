@@ -1,6 +1,6 @@
 import os
 import zlib
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +13,16 @@ from safetensors.torch import save_file
 from studio.engines import rife
 from studio.engines.gaps import Gap
 from studio.engines.rife_net import RifeNet, shape_of
-from studio.errors import BadInput, Cancelled, StudioError
+from studio.errors import BadInput, Cancelled, DoesNotFit, StudioError
+from studio.models.catalog import Catalog
+from studio.models.costs import phases_of
+from studio.models.costs.rife import Between
 from studio.models.installed import Installed, find
+from studio.models.manager import ModelManager
+from studio.models.memory import Device
 from studio.models.spec import read_spec
 from studio.settings import Settings
+from tests.engines.held import Held
 
 SPEC = read_spec(Settings().configs / "models" / "rife.yaml")
 GOLDEN = np.load(Path(__file__).parent.parent / "data" / "rife.npz")
@@ -27,7 +33,10 @@ class Listening:
     """A context as far as engines need one."""
 
     def __init__(self, cancel_after=10**9):
-        self._left = cancel_after
+        self._left, self.notices = cancel_after, []
+
+    def notice(self, sentence):
+        self.notices.append(sentence)
 
     def check(self):
         self._left -= 1
@@ -61,14 +70,8 @@ def network(shape, far=1.0):
     return net
 
 
-def components(net, used=None):
-    @contextmanager
-    def use(*names, phase):
-        if used is not None:
-            used.append((names, phase))
-        yield (net,)
-
-    return SimpleNamespace(use=use, device="cpu", dtype="fp32")
+def components(net):
+    return Held(SPEC, {"network": net})
 
 
 def frame(seed, height=40, width=56):
@@ -186,9 +189,117 @@ def test_cancelling_ends_it_and_torchs_threads_are_as_before(engine):
 
 
 def test_the_network_is_held_for_the_interpolate_phase():
-    used = []
-    rife.Engine(SPEC, components(network("4.0"), used)).between(frame(0), frame(1), [0.5], Listening())
+    held, used = components(network("4.0")), []
+    held.use = lambda *names, phase: used.append((names, phase)) or nullcontext([held.modules["network"]])
+    rife.Engine(SPEC, held).between(frame(0), frame(1), [0.5], Listening())
     assert used == [(("network",), "interpolate")]
+
+
+# --- memory -------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_plan_only_for_frames_whose_size_is_known():
+    costs = {"value_bytes": 4, "exact_savings": True}
+    assert phases_of(SPEC, SimpleNamespace(width=None, height=None, scale="auto"), **costs) == ()
+    (phase,) = phases_of(SPEC, Between(3840, 2176, (0.5, 0.25)), **costs)
+    assert [(way.choice, way.exact) for way in phase.ways] == [(0.5, True), (0.25, False)]
+    assert phase.ways[0].working_bytes > phase.ways[1].working_bytes
+
+
+@pytest.fixture
+def short_of_memory(tmp_path):
+    """Engine on a real manager, whose network runs out of memory where `fails(which call it is, scale)` says so."""
+    net, calls = network("4.0"), []
+    save_file(net.state_dict(), tmp_path / "network.safetensors")
+    found = Installed("rife", "plain", tmp_path, {"network": tmp_path / "network.safetensors"}, "fp32")
+
+    def open_weights(*args):
+        weights = rife.open_weights(*args)
+        place = weights.place
+
+        def placed(report):
+            module = place(report)
+            module.register_forward_pre_hook(lambda _, args: at(args[3]))
+            return module
+
+        weights.place = placed
+        return weights
+
+    def at(scale):
+        calls.append(scale)
+        if made.fails(len(calls) - 1, scale):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.25 GiB.")
+
+    family = SimpleNamespace(open_weights=open_weights, Engine=rife.Engine)
+    manager = ModelManager(
+        Catalog(Settings().configs / "models"),
+        lambda: Device("cpu", "CPU", "fp32"),
+        find=lambda _: found,
+        family=lambda _: family,
+    )
+    made = SimpleNamespace(calls=calls, fails=None, undisturbed=rife.Engine(SPEC, components(net)))
+
+    def fill(fails, ctx, scale=None, count=6):
+        made.fails = fails
+        with manager.lease("rife", lambda *_: None) as engine:
+            return [list(f) for f in engine.fill(gaps_of(count), ctx, scale=scale)]
+
+    made.fill = fill
+    return made
+
+
+def gaps_of(count):
+    return (Gap(a, b, [0.3, 0.6]) for a, b in pairwise([frame(i) for i in range(count + 1)]))
+
+
+@pytest.mark.parametrize("point", [0, 1, 5, 11])
+def test_memory_that_runs_out_once_changes_no_frame(short_of_memory, point):
+    ctx = Listening()
+    made = short_of_memory.fill(lambda call, scale: call == point, ctx)
+    assert np.array_equal(made, list(short_of_memory.undisturbed.fill(gaps_of(6), Listening())))
+    assert short_of_memory.calls == [1.0] * 13
+    assert all("what was not in use has made room" in sentence for sentence in ctx.notices)
+    assert ctx.notices or point > 0, "there was nothing to free before"
+
+
+@pytest.mark.parametrize(("scale", "first"), [(0.5, 0), (0.5, 7), (0.25, 7)])
+def test_memory_that_stays_short_lowers_the_scale_from_that_frame_on(short_of_memory, scale, first):
+    ctx = Listening()
+    made = short_of_memory.fill(lambda call, s: call >= first and s > scale, ctx)
+    undisturbed = {
+        s: np.concatenate(list(short_of_memory.undisturbed.fill(gaps_of(6), Listening(), scale=s)))
+        for s in (1.0, scale)
+    }
+    made = np.concatenate(made)
+    assert made.shape == undisturbed[1.0].shape, "no frame is lost or doubled"
+    at = [next(s for s, frames in undisturbed.items() if np.array_equal(one, frames[i])) for i, one in enumerate(made)]
+    assert at.count(1.0) <= first
+    assert at.count(scale) >= 12 - first
+    wanted = {0.5: "half size", 0.25: "a quarter of the size"}[scale]
+    assert f"otion is looked for at {wanted}, for want of memory." in ctx.notices[-1]
+
+
+def test_a_scale_that_was_asked_for_is_kept_and_the_user_told_that_it_does_not_fit(short_of_memory):
+    with pytest.raises(DoesNotFit, match="not enough memory for rife with frames of 56x40") as caught:
+        short_of_memory.fill(lambda call, scale: call >= 3, Listening(), scale=1.0)
+    assert caught.value.remedy == "Set scale to auto, or choose flow."
+    assert set(short_of_memory.calls) == {1.0}
+
+
+def test_where_no_scale_fits_the_sentence_says_what_would(short_of_memory):
+    with pytest.raises(DoesNotFit) as caught:
+        short_of_memory.fill(lambda call, scale: True, Listening())
+    assert caught.value.remedy == "Choose flow, or smaller frames."
+    assert set(short_of_memory.calls) == {1.0, 0.5, 0.25}
+
+
+def test_another_error_of_the_network_is_not_taken_for_want_of_memory(short_of_memory):
+    def fails(call, scale):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        short_of_memory.fill(fails, Listening())
+    assert len(short_of_memory.calls) <= torch.get_num_threads() + 1, "it was not tried again"
 
 
 @pytest.mark.parametrize("id", ["rife", "rife-4.0"])

@@ -6,12 +6,14 @@ import pytest
 from studio.errors import BadInput, Cancelled
 from studio.jobs import deliver as module
 from studio.jobs.deliver import deliver, unfinished_folders
+from studio.jobs.dispatcher import sweep
 from studio.jobs.outputs import format_of, layout_of, layout_of_task, target_of
 from studio.jobs.task import Task
 from studio.media.clip import Clip
 from studio.media.recipe import make_recipe, read_recipe
 from studio.modes import Result, all_modes
 from studio.modes.mode import Still
+from studio.settings import Settings
 
 RECIPE = make_recipe({"mode": "m"}, "v", components={}, versions={}, facts={})
 CLIP = Clip(np.zeros((3, 32, 32, 3), np.uint8), 6.0)
@@ -100,6 +102,15 @@ def test_what_a_killed_process_left_of_a_folder_is_found_and_nothing_else(tmp_pa
     (tmp_path / "cup").mkdir()
     assert unfinished_folders(tmp_path / "cup") == [tmp_path / ".cup.folder-1234"]
     assert unfinished_folders(tmp_path / "nowhere" / "cup") == []
+
+
+def test_the_sweep_after_a_killed_process_takes_its_half_written_folder_and_leaves_whole_ones(tmp_path):
+    for name in ("cup", ".cup.folder-0a1b", ".cups.folder-1"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "images" / "000.png").write_text("view")
+    sweep(Settings(home=tmp_path / "home"), "a", tmp_path / "cup" / "turntable.mp4")
+    assert names(tmp_path) == [".cups.folder-1/images/000.png", "cup/images/000.png"]
+    assert not (tmp_path / ".cup.folder-0a1b").exists()
 
 
 def test_an_artifact_on_another_disk_is_copied_whole(tmp_path, result, monkeypatch):

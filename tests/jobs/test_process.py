@@ -93,6 +93,22 @@ def test_killing_the_device_process_costs_one_retry(settings, small):
         assert not list(settings.outputs.rglob(".*part*"))
 
 
+def test_killing_it_while_a_folder_is_written_leaves_one_whole_folder_and_nothing_else(settings, photo, tmp_path):
+    request = {"mode": "multiview", "image": str(photo), "mask": str(photo), "frames": 16, "size": 256, "seed": 1,
+               "mesh_grid": 32, "format": "webm", "finish": ["boomerang"]}  # fmt: skip
+    where = tmp_path / "orbits"
+    with Studio(settings) as studio:
+        job = studio.submit(request, output=where / "cup")
+        while not list(where.glob(".cup.folder-*/*")):
+            assert studio.job(job.id).open, "the job ended before it got there"
+            time.sleep(0.002)
+        os.kill(worker_pids(os.getpid())[0], signal.SIGKILL)
+        done = studio.wait(job.id)
+        assert (done.state, done.attempt) == ("done", 2), done.error
+    assert [path.name for path in where.iterdir()] == ["cup"]
+    assert {str(path) for path in where.rglob("*") if path.is_file()} == set(done.files)
+
+
 def test_a_sampling_that_was_killed_goes_on_from_its_last_kept_step_and_makes_the_same_bytes(settings, small, tiny_svd):
     request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd, "steps": 16}
     with Studio(settings) as studio:

@@ -138,6 +138,17 @@ def test_an_orbit_that_is_there_gives_its_mesh_without_any_model_and_a_photo_tak
     assert np.abs(back.astype(int) - front).mean() < 12, "it is the same drawing"
 
 
+def test_a_photo_of_another_thing_is_told_of_as_the_photo_that_it_is(make, figure, tmp_path):
+    plank = tmp_path / "plank.png"
+    picture = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    ImageDraw.Draw(picture).rectangle((5, 40, 95, 60), fill=(0, 160, 0, 255))
+    picture.save(plank)
+    job, _ = make({**SMALL, "image": figure, "photo": str(plank), "photo_azimuth_deg": 90.0}, tmp_path / "a.gif")
+    (told,) = (n for n in job.notices if "does not agree" in n)
+    assert told.startswith("Your photo")
+    assert "90 degrees" in told
+
+
 def test_only_the_cut_out_to_look_at_and_its_mask_to_correct(make, studio, tmp_path):
     opaque = draw(tmp_path / "opaque.png", mode="RGB", back=(240, 240, 235))
     _, folder = make({**SMALL, "image": opaque, "make": "cut-out", "format": "webp"})

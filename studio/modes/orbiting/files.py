@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class Turned:
     azimuths_deg: Sequence[float]
     elevations_deg: Sequence[float]
 
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """uint8 (T, S, S, 3): the object's own, with no white in its edges."""
+        return straight(self.frames, self.alpha)
+
     def captions(self) -> list[str]:
         """One a view: its azimuth and its elevation."""
         pairs = zip(self.azimuths_deg, self.elevations_deg, strict=True)
@@ -48,10 +54,9 @@ def turntable(turned: Turned, fps: float, background: tuple[int, int, int], *, t
     Args:
         transparent: keep the alpha in place of the background.
     """
-    colours = straight(turned.frames, turned.alpha)
     if transparent:
-        return Clip(colours, fps, turned.alpha, closed=True)
-    return Clip(over(colours, turned.alpha, background), fps, closed=True)
+        return Clip(turned.colours, fps, turned.alpha, closed=True)
+    return Clip(over(turned.colours, turned.alpha, background), fps, closed=True)
 
 
 def write_orbit(
@@ -67,8 +72,7 @@ def write_orbit(
     images = folder / "images"
     images.mkdir(parents=True)
     names = [f"{i:03d}.png" for i in range(len(turned.frames))]
-    colours = straight(turned.frames, turned.alpha)
-    for name, pixels, alpha in zip(names, colours, turned.alpha, strict=True):
+    for name, pixels, alpha in zip(names, turned.colours, turned.alpha, strict=True):
         check()
         write_still(np.dstack([pixels, alpha]), images / name)
     size = turned.frames.shape[1]

@@ -46,7 +46,7 @@ class _Seen:
 def turn(request: Multiview, ctx: Context) -> Result:
     """The turntable, and a folder of all that belongs to it."""
     if request.views is None:
-        seen = _cut_out(request, request.image, ctx)
+        seen = _cut_out(request, request.image or "", ctx)
         asked = _orbit(request, request.frames)
         for sentence in asked.warnings():
             ctx.notice(sentence)
@@ -56,7 +56,7 @@ def turn(request: Multiview, ctx: Context) -> Result:
     else:
         views, fit = _given_views(request, ctx), {}
         asked = _orbit(request, len(views.frames))
-    views = _with_photo(views, asked, request, ctx)
+    views, photo_at = _with_photo(views, asked, request, ctx)
     alpha = views.alpha if views.alpha is not None else white_alpha(views.frames)
     ctx.step(0, 4, "measure")
     recovered = recover_orbit(alpha, asked) if views.posed == "unknown" else None
@@ -69,7 +69,7 @@ def turn(request: Multiview, ctx: Context) -> Result:
     ctx.step(2, 4, "measure")
     report = consistency(alpha, cameras, views.frames)
     ctx.step(3, 4, "measure")
-    for sentence in _sayings(recovered, report, turned):
+    for sentence in _sayings(recovered, report, turned, photo_at):
         ctx.notice(sentence)
     facts = _facts(turned, recovered, report, surface, views, fit)
     # The orbit ends with the input view; what a user sees begins with it.
@@ -90,7 +90,7 @@ def turn(request: Multiview, ctx: Context) -> Result:
 
 def cut_out(request: Multiview, ctx: Context) -> Result:
     """The object alone, as the orbit would begin with it, and its mask in the picture's own shape."""
-    seen = _cut_out(request, request.image, ctx)
+    seen = _cut_out(request, request.image or "", ctx)
     alone = {**request.model_dump(mode="json"), "finish": []}
     stills = {
         "cut-out.png": Still(np.dstack([straight(seen.pixels, seen.alpha), seen.alpha]), alone),
@@ -139,10 +139,11 @@ def _given_views(request: Multiview, ctx: Context) -> Views:
     return Views(on_white, alpha, posed="unknown")
 
 
-def _with_photo(views: Views, orbit: Orbit, request: Multiview, ctx: Context) -> Views:
-    """The views with the user's own photo in place of the nearest one; then nothing rendered stands any more."""
+def _with_photo(views: Views, orbit: Orbit, request: Multiview, ctx: Context) -> tuple[Views, int | None]:
+    """The views with the user's own photo in place of the nearest one, and which that is; then nothing rendered
+    stands any more."""
     if request.photo is None:
-        return views
+        return views, None
     seen = _cut_out(request.model_copy(update={"size": views.frames.shape[1]}), request.photo, ctx, masked=False)
     away = (np.array(orbit.azimuths_deg) - request.photo_azimuth_deg + 180) % 360 - 180
     at = int(np.abs(away).argmin())
@@ -150,7 +151,7 @@ def _with_photo(views: Views, orbit: Orbit, request: Multiview, ctx: Context) ->
     alpha = (white_alpha(frames) if views.alpha is None else views.alpha).copy()
     frames[at], alpha[at] = seen.pixels, seen.alpha
     ctx.notice(f"The view at {orbit.azimuths_deg[at]:.0f} degrees is your photo.")
-    return replace(views, frames=frames, alpha=alpha, surface=None)
+    return replace(views, frames=frames, alpha=alpha, surface=None), at
 
 
 def _in_its_sense(orbit: Orbit, alpha: np.ndarray) -> Orbit:
@@ -186,7 +187,7 @@ def _rendered(surface: Surface, turned: Orbit, request: Multiview, ctx: Context)
     return frames
 
 
-def _sayings(recovered: Recovered | None, report: Consistency, turned: Orbit) -> list[str]:
+def _sayings(recovered: Recovered | None, report: Consistency, turned: Orbit, photo_at: int | None) -> list[str]:
     """What the user should know of the cameras and of the views."""
     said = []
     if recovered is not None and not recovered.sure:
@@ -195,11 +196,22 @@ def _sayings(recovered: Recovered | None, report: Consistency, turned: Orbit) ->
             "tell them apart."
         )
     if report.lowest < SOUND:
-        azimuth = turned.azimuths_deg[report.worst]
-        said.append(
-            f"The view at {azimuth:.0f} degrees does not agree with the others ({report.lowest:.2f} of 1): the mesh "
-            "may lack something there. Another seed, or your own photo from that side, would help."
-        )
+        azimuth, agrees = turned.azimuths_deg[report.worst], f"{report.lowest:.2f} of 1"
+        if report.worst == photo_at:
+            said.append(
+                f"Your photo does not agree with the other views ({agrees}): was it taken from {azimuth:.0f} degrees, "
+                "and from the same height as they?"
+            )
+        elif azimuth == 0:
+            said.append(
+                f"Your picture does not agree with the other views ({agrees}), so they show another shape or were "
+                "seen from elsewhere. Another seed, or the picture's true elevation, would help."
+            )
+        else:
+            said.append(
+                f"The view at {azimuth:.0f} degrees does not agree with the others ({agrees}): the mesh may lack "
+                "something there. Another seed, or your own photo from that side, would help."
+            )
     return said
 
 

@@ -59,21 +59,21 @@ class Tab(Panel):
             label="Mesh", visible=UNSEEN, elem_id=f"{name}-mesh", interactive=False, height=360,
             clear_color=(0.94, 0.94, 0.93, 1.0),
         )  # fmt: skip
-        self.picked = gr.State("")
-        self.views = gr.HTML("", visible=False, elem_id=f"{name}-views", js_on_load=PICK_JS)
+        self.solid, self.picked = gr.State(""), gr.State("")
+        self.views = gr.HTML("", visible=False, elem_id=f"{name}-scores", js_on_load=PICK_JS)
         self.replace = gr.Button("Put my photo in place of this view", visible=False, elem_id=f"{name}-replace")
         self.files = gr.Files(label="Files", visible=False, elem_id=f"{name}-files", interactive=False)
 
     @property
     def outputs(self) -> list[Any]:
         """What `show` and `hide` write to."""
-        return [self.scrub, self.mesh, self.views, self.replace, self.files, self.picked]
+        return [self.scrub, self.solid, self.views, self.replace, self.files, self.picked]
 
     def hide(self) -> dict[Any, Any]:
         """Updates that take all of it away."""
         return {
             self.scrub: gr.update(value="", visible=False),
-            self.mesh: gr.update(value=None, visible=UNSEEN),
+            self.solid: "",
             self.views: gr.update(value="", visible=False),
             self.replace: HIDDEN,
             self.files: gr.update(value=None, visible=False),
@@ -88,7 +88,7 @@ class Tab(Panel):
         mesh = folder / "mesh.glb"
         return {
             self.scrub: gr.update(value=turntable(folder, report), visible=True),
-            self.mesh: gr.update(value=str(mesh), visible=True) if mesh.is_file() else gr.update(visible=UNSEEN),
+            self.solid: str(mesh) if mesh.is_file() else "",
             self.views: gr.update(value=scored(folder, report), visible=True),
             self.replace: gr.update(visible=True),
             self.files: gr.update(value=self._downloads(job, folder), visible=True),
@@ -105,21 +105,28 @@ class Tab(Panel):
 
     # -- events
 
-    def wire(self, tab: Any, demo: gr.Blocks) -> None:
+    def wire(self, tab: Any, opened: Any) -> None:
         """Connects the plot, the cut-out's button and the views."""
         from studio.ui.mode_tab import PRIVATE
 
         form = self.form
         planned = [form.controls[n] for n in PLANNED]
         gr.on(
-            [demo.load, form.models["variant"].change, *(c.change for c in planned)],
+            [opened, form.models["variant"].change, *(c.change for c in planned)],
             self._plan, form.inputs, [self.plot, self.plot_says],
             preprocess=False, trigger_mode="always_last", **PRIVATE,
         )  # fmt: skip
         tab.submit_with(self.preview_cut, {"make": "cut-out", "format": "webp"})
         self.views.select(self._pick, None, [self.picked], **PRIVATE)
         self.status = tab.panel.status
+        # In an update of its own: those of a watched job come twice at its end (generating, completed), and a Model3D
+        # that gets its file a second time while it still loads its viewer never shows anything (Gradio 6.31).
+        self.solid.change(self._show_mesh, [self.solid], [self.mesh], **PRIVATE)
         self.replace.click(self._replace, [tab.wanted, self.picked], [self.status, *form.outputs], **PRIVATE)
+
+    def _show_mesh(self, path: str) -> Any:
+        """The mesh, if there is one."""
+        return gr.update(value=path, visible=True) if path else gr.update(value=None, visible=UNSEEN)
 
     def _pick(self, event: gr.SelectData) -> str:
         return str(event.value)
@@ -147,7 +154,12 @@ class Tab(Panel):
         if not views.is_file():
             _zip(views, {p.name: p for p in sorted((folder / "images").glob("*.png"))})
         azimuth = report["views"][int(picked)]["azimuth_deg"]
-        return self.form.fill({**job.request, "views": str(views), "photo": None, "photo_azimuth_deg": azimuth})
+        wish = {**job.request, "views": str(views), "photo": None, "photo_azimuth_deg": azimuth}
+        says = say.message(
+            f"The views are in the form, the one at {azimuth:.0f}\N{DEGREE SIGN} to be replaced.",
+            f"Add your own photo under Advanced, then press {self.mode.action}.",
+        )
+        return {**self.form.fill(wish), self.form.advanced: gr.update(open=True), self.status: says}
 
 
 def report_of(job: Job) -> tuple[Path | None, Mapping[str, Any]]:

@@ -52,8 +52,11 @@ def orbit_figure(orbit: Orbit) -> Figure:
         angularaxis={"rotation": 270, "direction": "counterclockwise", "dtick": 90, "gridcolor": _QUIET},
         bgcolor="rgba(0,0,0,0)",
     )
-    figure.update_xaxes(title="azimuth", dtick=90, range=[-5, 365], gridcolor=_QUIET, zeroline=False)
-    figure.update_yaxes(title="elevation", range=[-steepest, steepest], gridcolor=_QUIET, zerolinecolor=_QUIET)
+    # No title beside the axis: on a small screen it would lie on the other plot.
+    figure.update_xaxes(title="elevation over azimuth", dtick=90, range=[-5, 365], gridcolor=_QUIET, zeroline=False)
+    figure.update_yaxes(
+        ticksuffix="\N{DEGREE SIGN}", range=[-steepest, steepest], gridcolor=_QUIET, zerolinecolor=_QUIET
+    )
     figure.update_layout(
         height=210, margin={"l": 30, "r": 10, "t": 18, "b": 36}, showlegend=False,
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"size": 11, "color": "#808080"},
