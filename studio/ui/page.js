@@ -47,20 +47,23 @@
     if (table && by) { event.preventDefault(); turn(table, shownIn(table) + by) }
   })
 
-  // Two clips side by side: what is done to one happens to both.
+  // Two clips side by side: what is done to one happens to both, at the same share of each, whatever its length.
   const twin = (video) => {
     const pair = video.closest?.('.pair')
     return pair && [...pair.querySelectorAll('video')].find((other) => other !== video)
   }
   for (const what of ['play', 'pause', 'seeked', 'ratechange']) {
     document.addEventListener(what, (event) => {
-      const other = event.target.tagName === 'VIDEO' && twin(event.target)
-      if (!other) return
-      const far = Math.abs(other.currentTime - event.target.currentTime) > 0.04
-      if (far && event.target.currentTime <= (other.duration || 0)) other.currentTime = event.target.currentTime
-      if (what === 'ratechange' && other.playbackRate !== event.target.playbackRate) other.playbackRate = event.target.playbackRate
+      const video = event.target
+      const other = video.tagName === 'VIDEO' && twin(video)
+      if (!other || !video.duration || !other.duration) return
+      const longer = other.duration / video.duration
+      const there = Math.min(video.currentTime * longer, other.duration)
+      const rate = Math.min(16, Math.max(0.0625, video.playbackRate * longer))
+      if (Math.abs(other.currentTime - there) > 0.04 * Math.max(1, longer)) other.currentTime = there
+      if (Math.abs(other.playbackRate - rate) > 0.01 * rate) other.playbackRate = rate
       if (what === 'play' && other.paused) other.play().catch(() => {})
-      if (what === 'pause' && !other.paused && !event.target.ended) other.pause()
+      if (what === 'pause' && !other.paused && !video.ended) other.pause()
     }, true)
   }
 

@@ -113,18 +113,18 @@ def test_a_photo_becomes_a_clip_that_plays_and_its_progress_is_seen(visit):
 def test_a_reload_in_the_middle_and_another_browser_both_find_the_running_job(visit):
     v = visit()
     upload(v.page)
-    set_size(v.page, width=640, height=360, frames=120)
+    set_size(v.page, width=960, height=540, frames=240)  # so long that three pages open meanwhile
     run(v.page)
-    wait_for_status(v.page, r"[1-9]\d* of 120")
+    wait_for_status(v.page, r"[1-9]\d* of 240")
     v.reload()
-    seen = wait_for_status(v.page, r"\d+ of 120", 10)
+    seen = wait_for_status(v.page, r"\d+ of 240", 10)
     assert not any("Done" in s for s in seen)
     other = visit()
-    wait_for_status(other.page, r"\d+ of 120", 10)
-    wait_for_status(v.page, r"^Done in", 60)
+    wait_for_status(other.page, r"\d+ of 240", 10)
+    wait_for_status(v.page, r"^Done in", 90)
     wait_for_status(other.page, r"^Done in", 10)
-    assert plays(v.page) == [640, 360]
-    assert plays(other.page) == [640, 360]
+    assert plays(v.page) == [960, 540]
+    assert plays(other.page) == [960, 540]
 
 
 def test_cancel_by_button_and_by_escape_leaves_nothing_and_the_next_job_runs(visit, app):

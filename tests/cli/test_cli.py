@@ -121,7 +121,7 @@ def test_models_are_listed_with_what_to_do(run):
 
 def test_ctrl_c_cancels_and_leaves_nothing(photo, tmp_path):
     env = {**os.environ, "STUDIO_HOME": str(tmp_path / "home"), "STUDIO_DEVICE": "cpu"}
-    args = ["image-to-video", "--image", photo, "--frames", 200, "--width", 512, "--height", 512, "--output"]
+    args = ["image-to-video", "--image", photo, "--frames", 240, "--width", 960, "--height", 960, "--output"]
     with subprocess.Popen(
         [sys.executable, "-m", "studio", *map(str, args), str(tmp_path / "clip.mp4")],
         cwd=ROOT,
