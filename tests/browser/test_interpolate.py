@@ -58,6 +58,7 @@ def test_a_clip_is_made_smoother_and_both_play_in_step(visit, tmp_path):
     v.shot("interpolate")
 
 
+@pytest.mark.slow
 def test_the_form_shows_the_files_that_are_taken_on_a_small_screen_too(visit):
     page = visit(viewport={"width": 390, "height": 844}).page
     open_tab(page, "Interpolate")

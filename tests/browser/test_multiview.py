@@ -110,6 +110,7 @@ def test_an_example_is_turned_dragged_and_looked_at_and_a_photo_takes_the_place_
     assert page.evaluate("() => document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 def test_the_plot_follows_the_form_and_says_what_is_too_steep_and_the_cut_out_is_shown_all_the_same(tab):
     v = tab()
     page = v.page

@@ -146,6 +146,7 @@ def test_cancel_by_button_and_by_escape_leaves_nothing_and_the_next_job_runs(vis
     wait_for_status(v.page, r"^Done in")
 
 
+@pytest.mark.slow
 def test_a_double_click_is_one_job(visit, app):
     v = visit()
     upload(v.page)
@@ -231,6 +232,7 @@ def test_a_model_that_is_not_here_says_what_to_install_and_hides_what_it_does_no
     v.shot("light-not-installed")
 
 
+@pytest.mark.slow
 def test_a_preset_fills_the_form_and_can_be_changed_afterwards(visit):
     v = visit()
     v.page.click("#image-to-video-preset input")
@@ -279,7 +281,7 @@ def test_the_history_shows_reuses_reruns_and_deletes(visit):
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_nothing_scrolls_sideways_at_390_px_in_any_tab(visit, theme):
     v = visit(f"?__theme={theme}", viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     for tab in ("Image to video", "Text to video", "History", "Models"):

@@ -18,6 +18,7 @@ def figure(tmp_path):
     return tmp_path / "figure.png"
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_folder_and_its_views_with_a_photo_another_mesh(run, figure, tmp_path):
     cup = tmp_path / "cup.v1"
     cup.mkdir()

@@ -106,6 +106,7 @@ def counted(decoder, frames, width, height, slice_pixels):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "slice_pixels"),
     [

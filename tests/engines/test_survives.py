@@ -145,7 +145,7 @@ def test_memory_that_runs_out_once_changes_no_bit_of_the_clip(trouble, picture, 
     assert all("emory ran out" in n for n in ctx.notices)
 
 
-@pytest.mark.parametrize("since", range(STEPS))
+@pytest.mark.parametrize("since", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, STEPS))])
 def test_a_way_that_does_not_fit_is_left_for_the_next_at_the_step_that_was_reached(trouble, held, picture, since):
     steps_of = {2: 0, 1: 0}
 

@@ -88,6 +88,7 @@ def test_streamed_networks_make_the_same_views_of_an_added_file(manager, picture
     assert np.abs(whole.astype(int) - lean).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "fail_at", "most"),
     [("CLIPVisionModelWithProjection", (1,), 2), ("_SavingPerFrameUNet", (2,), 3), ("Decoder", (2,), 2 + FRAMES)],

@@ -69,7 +69,7 @@ print(before, rss(), min(w.device_bytes for w in kept[:2]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("where", "dtype"), [("cpu", "fp16"), ("device", "fp32")])
+@pytest.mark.parametrize(("where", "dtype"), [pytest.param("cpu", "fp16", marks=pytest.mark.slow), ("device", "fp32")])
 def test_200_swaps_between_three_variants_leave_memory_as_it_was(tmp_path_factory, where, dtype):
     folders = variants(tmp_path_factory)
     done = subprocess.run(

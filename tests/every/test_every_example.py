@@ -9,7 +9,15 @@ from studio.media.probe import probe
 from studio.modes import all_modes
 from studio.settings import shipped
 
-SMALLER = {"width": 160, "height": 96, "frames": 16, "size": 128, "turntable_frames": 16, "turntable_size": 128}
+SMALLER = {
+    "width": 160,
+    "height": 96,
+    "frames": 16,
+    "size": 128,
+    "mesh_grid": 32,
+    "turntable_frames": 16,
+    "turntable_size": 128,
+}
 """So that an example runs in a moment, where it has these fields."""
 
 EXAMPLES = sorted(shipped("examples").glob("*.yaml"))

@@ -120,6 +120,7 @@ def exact(told):
     return not any("flicker" in sentence or "approximation" in sentence for sentence in told)
 
 
+@pytest.mark.slow
 def test_with_less_and_less_memory_the_job_ends_with_the_same_frames_until_it_is_refused(folder, tmp_path):
     wanted = animate(folder, Device("cpu", "CPU", "fp32"), None)[0].astype(int)
     same, least = [], 0

@@ -127,6 +127,7 @@ print(status("VmHWM") - before - sum(p.numel() * 4 for p in kept.parameters()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_loading_takes_little_more_memory_than_what_is_loaded(tmp_path):
     """At a fifth of the UNet's widths, from fp16 to fp32, so that nothing can stay mapped."""
