@@ -362,9 +362,7 @@ def test_progress_counts_every_stage_to_its_end_and_shows_the_clip(engine):
 
 
 @pytest.mark.parametrize("make", MAKE)
-@pytest.mark.parametrize(
-    "what", [pytest.param("encoder", marks=pytest.mark.slow), "unet", pytest.param("decoder", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("what", ["unet", *(pytest.param(w, marks=pytest.mark.slow) for w in ("encoder", "decoder"))])
 def test_memory_that_runs_out_once_changes_no_bit_of_the_clip(spec, installed, modules, tmp_path, make, what):
     # The UNet's fourth call is the second half of a bridge's second step, which is then done anew.
     at = 3 if what == "unet" else 1
