@@ -33,7 +33,7 @@ _SURELY_NOT, _SURELY = 0.1, 0.9
 """The network's haze below the one becomes nothing, what is above the other the whole object.
 
 Judged by eye on twelve photos, beside settling the edge on the picture's by a guided filter, which frayed smooth rims
-and thinned what was nearly the background's grey; closed-form matting takes ten seconds for such a picture.
+and thinned what was nearly the background's grey.
 """
 
 
@@ -177,7 +177,7 @@ def _rembg() -> tuple[Any, Any]:
     """rembg's `sessions.base`, and onnxruntime.
 
     The module is loaded by its file. Imported by name it would bring all of rembg 2.0.69, and with that pymatting,
-    which compiles for 50 s when it is first imported and is not used here.
+    which compiles for long when it is first imported and is not used here.
     """
     try:
         import onnxruntime

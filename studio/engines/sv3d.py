@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from studio.diffusion.conditioning import view_vectors
+from studio.engines.svd_network import Sampled
 from studio.engines.svd_road import Road
 from studio.engines.svd_weights import open_weights as open_weights
 from studio.errors import BadInput
 from studio.models.costs.sv3d import as_clip
-from studio.models.decoding import Wished
 from studio.scene.orbit import Orbit
 from studio.scene.views import Views
 
@@ -26,33 +26,11 @@ if TYPE_CHECKING:
 COMPONENTS = ("image_encoder", "unet", "vae")
 
 
-class Wish(Protocol):
-    """The fields of a multiview request that this family listens to (engines know no modes)."""
+class Wish(Sampled, Protocol):
+    """The fields of a multiview request that this family listens to."""
 
     @property
-    def seed(self) -> int: ...
-    @property
     def size(self) -> int: ...
-    @property
-    def frames(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def sampler(self) -> str: ...
-    @property
-    def guidance(self) -> str: ...
-    @property
-    def guidance_min(self) -> float: ...
-    @property
-    def guidance_max(self) -> float: ...
-    @property
-    def noise_augmentation(self) -> float: ...
-    @property
-    def decode(self) -> Wished: ...
-    @property
-    def decode_chunk(self) -> int: ...
-    @property
-    def export_fps(self) -> float: ...
 
 
 class Engine(Road):

@@ -34,15 +34,11 @@ _LATENT_CHANNELS = 4
 _AT_ONCE = Sample()
 
 
-class Wish(Protocol):
-    """The fields of an image-to-video request that this family listens to (engines know no modes)."""
+class Sampled(Protocol):
+    """The fields of a request that SVD and SV3D both listen to (engines know no modes)."""
 
     @property
     def seed(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
     @property
     def frames(self) -> int: ...
     @property
@@ -58,15 +54,24 @@ class Wish(Protocol):
     @property
     def noise_augmentation(self) -> float: ...
     @property
-    def motion_bucket(self) -> int: ...
-    @property
-    def conditioning_fps(self) -> int: ...
-    @property
     def decode(self) -> Wished: ...
     @property
     def decode_chunk(self) -> int: ...
     @property
     def export_fps(self) -> float: ...
+
+
+class Wish(Sampled, Protocol):
+    """The fields of an image-to-video request that this family listens to."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def motion_bucket(self) -> int: ...
+    @property
+    def conditioning_fps(self) -> int: ...
 
 
 @dataclass(frozen=True)

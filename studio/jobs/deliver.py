@@ -66,9 +66,11 @@ def _write(
     beside: bool,
     prefix: str | None = None,
 ) -> list[Path]:
-    """Args:
-    beside: write what goes with the clip too.
-    prefix: of the names of what goes with it; the clip's own by default.
+    """The files that were written, the clip's first.
+
+    Args:
+        beside: write what goes with the clip too.
+        prefix: of the names of what goes with it; the clip's own by default.
     """
     before = f"{target.stem}-" if prefix is None else prefix
     files = [write_clip(result.clip, target, recipe=recipe, on_frame=on_frame)]

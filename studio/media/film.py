@@ -7,6 +7,7 @@ pixels, as sRGB.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -222,26 +223,28 @@ def _sound(path: Path, kind: str, start: Fraction) -> Sound | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Moment:
+class _Moment(ABC):
     """A decoded picture, when it is shown and for how long, in seconds; 0 where the file does not say."""
 
     at: Fraction
     lasts: Fraction
 
     @property
+    @abstractmethod
     def size(self) -> tuple[int, int]:
-        raise NotImplementedError
+        """Width and height as it is shown, pixels."""
 
+    @abstractmethod
     def pixels(self) -> np.ndarray:
-        """uint8 (H, W, 3)."""
-        raise NotImplementedError
+        """uint8 (H, W, 3), sRGB, upright."""
 
+    @abstractmethod
     def small(self) -> np.ndarray:
         """Luma, uint8 (h, w) of `_SMALL`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def notices(self, path: Path) -> list[str]:
-        raise NotImplementedError
+        """What the user should know of how it was read."""
 
 
 @dataclass(frozen=True, eq=False)
