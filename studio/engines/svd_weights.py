@@ -12,7 +12,7 @@ from studio.engines.diffusers_folder import open_folder
 from studio.engines.networks import build, set_trained_eps
 from studio.engines.weights.carrier import Carrier
 from studio.engines.weights.module_weights import ModuleWeights
-from studio.models.costs.svd import UNET_UNITS
+from studio.models.costs.svd_units import UNET_UNITS
 from studio.models.installed import Installed
 from studio.models.weights import Report
 

@@ -8,7 +8,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.attention import FeedForward
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 
-from studio.engines import exact, networks
+from studio.engines import exact, exact_blocks, networks
 from studio.engines.sv3d_unet import PerFrameUNet
 from studio.models.sampling import FF_ROWS
 from tests import tiny
@@ -149,7 +149,7 @@ def test_a_unet_whose_blocks_are_streamed_is_saved_too(plain):
         yield
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "present", present)
+        patch.setattr(exact_blocks, "present", present)
         prepared = exact.prepare(whole, context, ids, 4)
     for name, p in unit.named_parameters():
         p.data = there[name]

@@ -10,7 +10,7 @@ from studio.engines.weights.carrier import Carrier
 from studio.engines.weights.module_weights import ModuleWeights
 from studio.engines.weights.streaming import present, stay
 from studio.errors import BadInput, Cancelled
-from studio.models.costs.svd import UNET_UNITS
+from studio.models.costs.svd_units import UNET_UNITS
 from studio.models.installed import Installed
 from tests.engines.convert.oracles import full_size_keys
 from tests.sgm import write_zeros

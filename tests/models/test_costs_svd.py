@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from studio.engines import exact
 from studio.engines.whole_decode import decode_whole
 from studio.models.catalog import Catalog
-from studio.models.costs import phases_of, svd
+from studio.models.costs import phases_of, svd, svd_units
 from studio.models.sampling import FF_ROWS
 from studio.settings import shipped
 from tests.counting import counting
@@ -128,7 +128,7 @@ def test_a_step_as_published_takes_what_the_formulas_say(plain, size, branches):
 
 def test_the_units_are_those_of_the_unet_in_order_of_execution(saving):
     total = sum(p.numel() for p in saving.parameters())
-    kinds = ("_SavingResBlock", "_Saving", "Downsample2D", "Upsample2D")
+    kinds = ("SavingResBlock", "SavingTransformer", "Downsample2D", "Upsample2D")
     parts = {module: name for name, module in saving.named_modules() if type(module).__name__ in kinds}
     ran, began = [], {}
     handles = []
@@ -142,8 +142,8 @@ def test_the_units_are_those_of_the_unet_in_order_of_execution(saving):
         saving(latent(25, 1024, 576, branches=2, channels=8), torch.empty((), device="meta"), prepared)
     for handle in handles:
         handle.remove()
-    assert [parts[module] for module, _ in ran] == [unit.name for unit in svd.UNET_UNITS]
-    for (module, flop), unit in zip(ran, svd.UNET_UNITS, strict=True):
+    assert [parts[module] for module, _ in ran] == [unit.name for unit in svd_units.UNET_UNITS]
+    for (module, flop), unit in zip(ran, svd_units.UNET_UNITS, strict=True):
         assert unit.share == pytest.approx(sum(p.numel() for p in module.parameters()) / total, abs=1e-6)
         assert unit.flop_share == pytest.approx(flop / count.flop, abs=1e-5)
 
