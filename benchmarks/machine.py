@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy", "opencv-python-headless", "gradio",
-    "av", "moviepy",
+    "torch", "triton", "torchao", "diffusers", "transformers", "accelerate", "safetensors", "numpy",
+    "opencv-python-headless", "gradio", "av", "moviepy",
 )  # fmt: skip
 
 

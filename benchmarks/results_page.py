@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import targets
 from benchmarks.machine import slug
 
 _HEAD = """# Benchmark results
@@ -34,13 +35,13 @@ def add_result(folder: Path, name: str, result: Mapping[str, Any]) -> Path:
 
 
 def render(folder: Path) -> str:
-    """The page of all results in the folder: a section a benchmark, a table a machine and day."""
+    """The page of all results in the folder: what was wanted, then a section a benchmark, a table a machine and day."""
     results = [
         (name, result, path.name)
         for path in sorted(folder.glob("*.json"))
         for name, result in json.loads(path.read_text(encoding="utf-8")).items()
     ]
-    lines = [_HEAD]
+    lines = [_HEAD, "## Targets\n", *targets.tables([(name, result) for name, result, _ in results])]
     for name in sorted({name for name, _, _ in results}):
         lines.append(f"## {name}\n")
         own = [(result, file) for n, result, file in results if n == name]
@@ -51,7 +52,8 @@ def render(folder: Path) -> str:
 
 def _section(result: Mapping[str, Any], file: str) -> Iterator[str]:
     machine = result["machine"]
-    yield f"### {machine['device']}, {result['time'][:10]}\n"
+    stopped = "" if result.get("finished", True) else ", stopped before its end"
+    yield f"### {machine['device']}, {result['time'][:10]}{stopped}\n"
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {versions}."
     yield f"Revision {result['revision']}; `{result['command']}`; `results/{file}`.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from studio.context import Context
-from studio.models.spec import read_spec
+from studio.events import Event
+from studio.models.spec import VariantSpec, read_spec
 from tests import tiny
 from tests.engines.held import Held
 
@@ -55,19 +57,26 @@ FULL: dict[str, dict[str, Any]] = {
 TINY = {"unet": tiny.UNET, "vae": tiny.VAE, "image_encoder": tiny.IMAGE_ENCODER}
 
 
-def build(configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int = 0) -> dict[str, Any]:
-    """The three modules in eval mode, straight on the device, with seeded weights that keep the variance.
+COMPONENTS = ("image_encoder", "unet", "vae")
+
+
+def build(
+    configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int = 0, names: Sequence[str] = COMPONENTS
+) -> dict[str, Any]:
+    """The modules in eval mode, straight on the device, with seeded weights that keep the variance.
 
     The norms have the eps that SVD was trained with, for both ways of running them.
     """
     import torch
     from accelerate import init_empty_weights
 
-    from studio.engines import networks, svd
+    from studio.engines import networks
     from studio.engines.place import DTYPES
 
     modules = {}
-    for i, name in enumerate(svd.COMPONENTS):
+    for i, name in enumerate(COMPONENTS):
+        if name not in names:
+            continue
         with init_empty_weights(include_buffers=False):
             module = networks.build(name, configs[name])
         for path, parameter in list(module.named_parameters()):
@@ -76,8 +85,9 @@ def build(configs: dict[str, dict[str, Any]], device: str, dtype: str, seed: int
             module.get_submodule(owner)._parameters[leaf] = torch.nn.Parameter(empty, requires_grad=False)
         module = module.to(device)
         tiny.keep_variance(module, torch.Generator(device).manual_seed(seed + i))
+        if name == "unet":
+            networks.set_trained_eps(module)
         modules[name] = module.eval()
-    networks.set_trained_eps(modules["unet"])
     return modules
 
 
@@ -104,12 +114,16 @@ def make_pipeline(modules: dict[str, Any]) -> Any:
     return pipeline
 
 
-def make_engine(modules: dict[str, Any], device: str, dtype: str) -> Any:
-    """The studio's engine around these modules."""
+def svd_xt() -> VariantSpec:
+    """What the studio knows of SVD-XT."""
+    return read_spec(_ROOT / "configs" / "models" / "svd-xt.yaml")
+
+
+def make_engine(modules: dict[str, Any], device: str, dtype: str, compiling: str = "off") -> Any:
+    """The studio's engine around these modules; `compiling` is on or off."""
     from studio.engines import svd
 
-    spec = read_spec(_ROOT / "configs" / "models" / "svd-xt.yaml")
-    return svd.Engine(spec, Held(spec, modules, device=device, dtype=dtype))
+    return svd.Engine(svd_xt(), Held(svd_xt(), modules, device=device, dtype=dtype, compiling=compiling))
 
 
 def request(**given: Any) -> SimpleNamespace:
@@ -117,13 +131,17 @@ def request(**given: Any) -> SimpleNamespace:
     values = {
         "seed": 0, "width": 1024, "height": 576, "frames": 25, "steps": 25, "guidance_min": 1.0, "guidance_max": 3.0,
         "noise_augmentation": 0.02, "motion_bucket": 127, "conditioning_fps": 7, "decode_chunk": 25, "export_fps": 7.0,
-        "sampler": "euler", "guidance": "linear", "decode": "auto",
+        "sampler": "euler", "guidance": "linear", "decode": "auto", "speed": "exact",
     }  # fmt: skip
     return SimpleNamespace(**{**values, **given})
 
 
-def call_pipeline(pipeline: Any, picture: np.ndarray, wish: SimpleNamespace) -> np.ndarray:
-    """float32 (T, H, W, 3) in 0..1 of diffusers' pipeline for the same wish; the same noise as the engine's."""
+def call_pipeline(pipeline: Any, picture: np.ndarray, wish: SimpleNamespace, **more: Any) -> np.ndarray:
+    """float32 (T, H, W, 3) in 0..1 of diffusers' pipeline for the same wish; the same noise as the engine's.
+
+    Args:
+        more: arguments of the pipeline's that no wish has.
+    """
     import torch
     from PIL import Image
 
@@ -132,6 +150,7 @@ def call_pipeline(pipeline: Any, picture: np.ndarray, wish: SimpleNamespace) -> 
         min_guidance_scale=wish.guidance_min, max_guidance_scale=wish.guidance_max, fps=wish.conditioning_fps,
         motion_bucket_id=wish.motion_bucket, noise_aug_strength=wish.noise_augmentation,
         decode_chunk_size=wish.decode_chunk, generator=torch.Generator().manual_seed(wish.seed), output_type="np",
+        **more,
     ).frames[0]  # fmt: skip
 
 
@@ -143,8 +162,6 @@ def made_picture(width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def quiet_context() -> Context:
-    """A context that nobody listens to."""
-    return Context(
-        job_id="benchmark", scratch=Path(), emit=lambda event: None, lease=lambda variant, ctx: None, find_input=Path
-    )  # fmt: skip
+def quiet_context(emit: Callable[[Event], None] = lambda event: None) -> Context:
+    """A context of no job; nobody listens, unless `emit` does."""
+    return Context(job_id="benchmark", scratch=Path(), emit=emit, lease=lambda variant, ctx: None, find_input=Path)

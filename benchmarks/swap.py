@@ -9,8 +9,8 @@ of the host's memory stands for the device's: the copies are real, the bus is no
 can't be run, since they ask for an accelerator.
 
 On a CUDA device besides: against a raw copy of the same bytes from pinned memory, against the hooks of
-`enable_model_cpu_offload` and against diffusers' ComponentsManager; a cold load against a plain read of the same file;
-and the peak device memory of a clip under each VRAM policy.
+`enable_model_cpu_offload` and against diffusers' ComponentsManager; and a cold load against a plain read of the same
+file.
 
 Full size needs 8 GB of disk and a CUDA device; without one, or with --small, the same code runs at a small size.
 """
@@ -20,35 +20,28 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.compare import compare
 from benchmarks.load import drop_cache, read_through
-from studio.engines import family_module
-from studio.engines.weights.carrier import Carrier
-from studio.models.memory import Device
+from benchmarks.parts import Parts
+from benchmarks.written_variants import WrittenVariants
 
-_SMALL = {"block_out_channels": [192, 384], "num_attention_heads": [3, 6]}
-"""Some 100 MB of UNet, so that copying it takes longer than deciding to."""
-
-POLICIES = ("auto", "high", "normal", "low", "none")
+Work = Callable[[], object]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--budget-s", type=float, default=420, help="seconds for all of it, building included (420)")
     parser.add_argument("--rounds", type=int, default=7, help="most rounds of each comparison (7)")
-    parser.add_argument("--steps", type=int, default=2, help="sampling steps of the clip whose peak is taken (2)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the weights are made")
     parser.add_argument("--small", action="store_true", help="small weights on the CPU, whatever the machine has")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds, bytes and ratios of each way, and the peaks."""
+    """Seconds, bytes and ratios of each way."""
     import torch
 
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="svd-studio-swap-") as folder:
@@ -64,42 +57,12 @@ class _Bench:
         from benchmarks import svd_models as models
 
         self._torch, self._models, self._args, self._folder, self.cuda = torch, models, args, folder, cuda
-        self._begun = time.monotonic()
-        self.dtype = "fp16" if cuda else "fp32"
-        self._configs = models.FULL if cuda else {**models.TINY, "unet": {**models.TINY["unet"], **_SMALL}}
-        self._write()
-
-    def _write(self) -> None:
-        """`first` and `second`: whole diffusers folders whose UNets differ, and a yaml for each."""
-        from tests import tiny
-
-        configs = self._configs
-        device = "cuda:0" if self.cuda else "cpu"
-        modules = self._models.build(configs, device, self.dtype)
-        for number, variant in enumerate(("first", "second")):
-            root = self._folder / "models" / variant
-            if number:
-                modules["unet"] = self._models.build(configs, device, self.dtype, seed=99)["unet"]
-            self._models.write_folder(modules, configs, root, self.dtype)
-            tiny.tiny_spec_yaml(variant, self._folder / "configs", frames=25 if self.cuda else 4, dtype=self.dtype)
-        del modules
+        if not cuda:
+            torch.set_num_threads(1)  # two threads that wait for a shared core take many times as long as one
+        self._parts = Parts(args.keep, args.budget_s, tidy=self._empty)
+        self._variants = WrittenVariants(folder, ("first", "second"), cuda=cuda)
+        self.dtype, self._configs, self._manager = self._variants.dtype, self._variants.configs, self._variants.manager
         self._empty()
-
-    def _manager(self, home: str = "home", **limits: Any) -> Any:
-        from studio.models.catalog import Catalog
-        from studio.models.installed import find
-        from studio.models.limits import Limits
-        from studio.models.manager import ModelManager
-
-        device = Device("cuda:0", self._torch.cuda.get_device_name(0), "fp16") if self.cuda else _Apart()
-        return ModelManager(
-            Catalog(self._folder / "configs"),
-            lambda: device,
-            find=lambda spec: find(spec, models_dir=self._folder / "models", precision=self.dtype),
-            family=family_module if self.cuda else _apart,
-            limits=Limits(**limits),
-            home=self._folder / home,
-        )
 
     def _empty(self) -> None:
         import gc
@@ -113,46 +76,56 @@ class _Bench:
             self._torch.cuda.synchronize()
         return time.perf_counter()
 
-    def _compare(self, baseline: Callable[[], object], candidate: Callable[[], object], share: float) -> dict[str, Any]:
-        left_s = self._args.budget_s - (time.monotonic() - self._begun)
-        return compare(baseline, candidate, rounds=self._args.rounds, budget_s=left_s * share, clock=self._clock)
+    def _beside(self, baseline: Work, candidate: Work, budget_s: float, names: tuple[str, str]) -> dict[str, Any]:
+        with self._torch.no_grad():
+            found = compare(baseline, candidate, rounds=self._args.rounds, budget_s=budget_s, clock=self._clock)
+        return {f"{names[0]}_s": found.pop("baseline_s"), f"{names[1]}_s": found.pop("candidate_s"), **found}
 
     def figures(self) -> dict[str, Any]:
         """Everything that is measured, the cheap before the dear."""
+        parts = self._parts
         manager = self._manager(device_bytes=self._one_unet_bytes())
         swap = _Swaps(manager)
         swap(), swap()
         before = manager.ledger()["moved"]
         swap()
         after = manager.ledger()["moved"]
-        figures: dict[str, Any] = {
-            "device": self._torch.cuda.get_device_name(0) if self.cuda else None,
-            "unet_bytes": swap.unet_bytes,
-            "moved_bytes_a_swap": {name: after[name] - before[name] for name in after},
-        }
-        with self._torch.no_grad():
-            figures["reload"] = _named(self._compare(self._reload(), swap, 0.2), "reload_s", "manager_s")
-            figures["raw_copy"] = _named(
-                self._compare(self._raw_copy(swap.unet_bytes), swap, 0.2), "raw_s", "manager_s"
-            )
-            unets = [self._models.build(self._configs, "cpu", self.dtype, seed=s)["unet"] for s in (0, 99)]
-            to = _To(*unets) if self.cuda else _CopyOutAndIn(*unets)
-            figures["to_and_back"] = _named(self._compare(to, swap, 0.3), "to_s", "manager_s")
-            if self.cuda:
-                figures |= self._offloading(swap, *unets)
-            del unets
-            manager.unload()
-            self._empty()
-            figures["cold_load"] = self._cold_load()
-            figures["policies"] = {policy: self._peak(policy) for policy in POLICIES}
-        return {**figures, "rounds_asked": self._args.rounds, "elapsed_s": time.monotonic() - self._begun}
+        parts.fact(
+            device=self._torch.cuda.get_device_name(0) if self.cuda else None,
+            unet_bytes=swap.unet_bytes,
+            moved_bytes_a_swap={name: after[name] - before[name] for name in after},
+            rounds_asked=self._args.rounds,
+        )
+
+        def beside(name: str, baseline: Callable[[], Work], baseline_name: str, share: float) -> None:
+            names = (baseline_name, "manager")
+            parts.part(name, lambda budget_s: self._beside(baseline(), swap, budget_s, names), share=share)
+
+        beside("raw_copy", lambda: self._raw_copy(swap.unet_bytes), "raw", 0.2)
+        beside("reload", self._reload, "reload", 0.2)
+        unets = [self._unet_on_host(seed) for seed in (0, 99)]
+        beside("to_and_back", lambda: _To(*unets) if self.cuda else _CopyOutAndIn(*unets), "to", 0.3)
+        if self.cuda:
+            beside("model_offload", lambda: _Offload(*unets), "offload", 0.4)
+            parts.part("components_manager", lambda budget_s: self._components_manager(swap, unets, budget_s))
+        unets.clear()
+        manager.unload()
+        self._empty()
+        parts.part("cold_load", lambda budget_s: self._cold_load())
+        return parts.figures
+
+    def _unet_on_host(self, seed: int) -> Any:
+        """Made on the device, which draws so many numbers in no time."""
+        device = "cuda:0" if self.cuda else "cpu"
+        modules = self._models.build(self._configs, device, self.dtype, seed=seed, names=("unet",))
+        return modules["unet"].to("cpu")
 
     def _one_unet_bytes(self) -> int:
         """A budget in which one UNet fits and two don't."""
         file = self._folder / "models" / "first" / "unet"
         return int(sum(p.stat().st_size for p in file.glob("*.safetensors")) * 1.5)
 
-    def _reload(self) -> Callable[[], object]:
+    def _reload(self) -> Work:
         """Reads one UNet, then the other, with diffusers' own loader, and lets go of the one before."""
         from diffusers import UNetSpatioTemporalConditionModel
 
@@ -169,19 +142,16 @@ class _Bench:
 
         return reload
 
-    def _offloading(self, swap: _Swaps, *unets: Any) -> dict[str, Any]:
-        """A swap beside diffusers' two ways of offloading."""
-        found = {
-            "model_offload": _named(self._compare(_Offload(*unets), swap, 0.4), "offload_s", "manager_s"),
-        }
+    def _components_manager(self, swap: _Swaps, unets: Sequence[Any], budget_s: float) -> dict[str, Any]:
+        """A swap beside diffusers' own manager."""
         free = self._torch.cuda.mem_get_info()[0]
         components = _ComponentsManager(*unets, free - int(swap.unet_bytes * 1.2))
-        found["components_manager"] = _named(self._compare(components, swap, 0.5), "components_s", "manager_s")
-        components.close()
-        self._empty()
-        return found
+        try:
+            return self._beside(components, swap, budget_s, ("components", "manager"))
+        finally:
+            components.close()
 
-    def _raw_copy(self, nbytes: int) -> Callable[[], object]:
+    def _raw_copy(self, nbytes: int) -> Work:
         """One copy of so many bytes from pinned memory to the device."""
         pinned = self._torch.zeros(nbytes, dtype=self._torch.uint8, pin_memory=self.cuda)
         target = self._torch.zeros(nbytes, dtype=self._torch.uint8, device="cuda:0" if self.cuda else "cpu")
@@ -201,51 +171,6 @@ class _Bench:
         manager.unpin(holding)
         manager.unload()
         return {"read_s": read_s, "load_s": load_s, "share_of_read_rate": read_s / load_s}
-
-    def _peak(self, policy: str) -> dict[str, Any]:
-        """The most that torch had allocated on the device during one clip, and what the plan had said."""
-        from studio.errors import DoesNotFit
-
-        manager = self._manager(home=policy, policy=policy)
-        size = {} if self.cuda else {"width": 128, "height": 64, "frames": 4, "decode_chunk": 4}
-        wish = self._models.request(steps=self._args.steps, **size)
-        picture = self._models.made_picture(wish.width, wish.height)
-        ctx = self._models.quiet_context()
-        self._empty()
-        if self.cuda:
-            self._torch.cuda.reset_peak_memory_stats()
-        begun = self._clock()
-        try:
-            with manager.lease("first", ctx.loading) as engine:
-                engine.animate(picture, wish, ctx)
-                plan = manager.plans_taken["first"]
-        except DoesNotFit as e:
-            return {"does_not_fit": e.message}
-        seconds = self._clock() - begun
-        peak = self._torch.cuda.max_memory_allocated() if self.cuda else None
-        manager.unload()
-        del engine
-        self._empty()
-        return {"plan": plan.residency, "planned_bytes": plan.peak_bytes, "peak_bytes": peak, "seconds": seconds}
-
-
-class _Apart(Device):
-    """The CPU, with memory of its own."""
-
-    def __init__(self) -> None:
-        super().__init__("cpu", "CPU, with memory of its own", "fp32")
-
-    @property
-    def accelerator(self) -> bool:
-        """Weights wait on the host and are copied to the device."""
-        return True
-
-
-def _apart(family: str) -> Any:
-    """The family, its weights copied to memory of their own."""
-    module = family_module(family)
-    carrier = Carrier("cpu", separate=True)
-    return SimpleNamespace(Engine=module.Engine, open_weights=partial(module.open_weights, carrier=carrier))
 
 
 class _Swaps:
@@ -329,7 +254,3 @@ class _ComponentsManager:
         self._manager.disable_auto_cpu_offload()
         for unet in self._unets:
             unet.to("cpu")
-
-
-def _named(found: dict[str, Any], baseline: str, candidate: str) -> dict[str, Any]:
-    return {baseline: found.pop("baseline_s"), candidate: found.pop("candidate_s"), **found}

@@ -73,6 +73,7 @@ class Context:
         self._once = once
         self._loaded: tuple[str, int] | None = None
         self._noticed: set[str] = set()
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Raises `Cancelled` once the user asked for it; call it wherever nothing is reported for long."""
@@ -114,6 +115,15 @@ class Context:
         if sentence not in self._noticed:
             self._noticed.add(sentence)
             self._emit(events.Notice(job_id=self.job_id, message=sentence))
+
+    def fact(self, name: str, value: Any) -> None:
+        """Puts something worth having into the recipe: JSON, the last of that name."""
+        self._facts[name] = value
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was told by `fact`, by name."""
+        return dict(self._facts)
 
     def keep(self, state: Mapping[str, np.ndarray]) -> None:
         """Keeps all that is needed to go on from here, should this process die; call it whenever there is more.

@@ -119,9 +119,9 @@ class Studio:
         return intake.read_examples(all_modes()[mode], self.settings.examples)
 
     def variants(self, *capabilities: str) -> list[VariantStatus]:
-        """The variants that can do one of these, or anything at all; the usable ones first."""
+        """The variants to choose from for one of these, or all that can do anything; the usable ones first."""
         specs = self.catalog.able(*capabilities) if capabilities else [s for s in self.catalog if s.capabilities]
-        found = [self.variant(spec.id) for spec in specs]
+        found = [v for v in (self.variant(spec.id) for spec in specs) if v.offered or not capabilities]
         return sorted(found, key=lambda v: not v.usable)
 
     def variant(self, variant: str) -> VariantStatus:
@@ -152,10 +152,10 @@ class Studio:
         mode = intake.mode_of(given)
         presets = self.presets(mode.id)
         named = {**presets.get(str(given.get("preset")), {}), **{k: v for k, v in given.items() if v is not None}}
-        given |= {role: self.default_variant(mode, role) for role in mode.prefers if role not in named}
+        given |= mode.favourites(named, self._shelf.usable, self.catalog)
         while True:
             try:
-                complete, notices = intake.complete(given, self.catalog, presets)
+                complete, notices = intake.complete(given, self.catalog, presets, distilled=self._shelf.distilled)
             except BadInput as e:
                 if files or e.field not in mode.inputs or given.get(e.field) is not None:
                     raise
@@ -166,8 +166,8 @@ class Studio:
 
     def default_variant(self, mode: Mode, role: str) -> Any:
         """The variant that stands where a request of that mode names none for the role."""
-        liked = (v for v in mode.prefers.get(role, ()) if self._shelf.status(v, {}).usable)
-        return next(liked, mode.request.model_fields[role].default)
+        liked = mode.favourites({}, self._shelf.usable, self.catalog)
+        return liked.get(role, mode.request.model_fields[role].default)
 
     def plan(self, request: Mapping[str, Any] | Request, *, device: KnownDevice | None = None) -> Forecast:
         """What the request will need, before it is asked for; one line for a person in `says`. Files may be missing.
@@ -353,6 +353,18 @@ class Studio:
             DownloadFailed: nothing half-done counts as installed.
         """
         self._shelf.pull(variant, report)
+        return self.variant(variant)
+
+    def pull_extra(
+        self, variant: str, purpose: str, report: Callable[[str, int, int], None] = lambda *_: None
+    ) -> VariantStatus:
+        """Fetches what the variant may have besides for that purpose (``draft``), into the models folder.
+
+        Raises:
+            BadInput: it has nothing for that.
+            DownloadFailed: as `pull`.
+        """
+        self._shelf.pull_extra(variant, purpose, report)
         return self.variant(variant)
 
     def add(self, checkpoint: Path, variant: str | None = None) -> VariantStatus:

@@ -51,7 +51,9 @@ class Settings(BaseModel):
     share: bool = Field(default=False, description="make a public link through Gradio's share server")
     auth: str | None = Field(default=None, pattern=r"^[^:]+:.+$", repr=False, description="user:password for the page")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda:0")
-    precision: Literal["auto", "fp16", "fp32"] = Field(default="auto", description="fp16 on CUDA, fp32 elsewhere")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto", description="fp16 on CUDA, fp32 elsewhere; bf16: half the time and memory on a CPU that has it"
+    )
     vram: Literal["auto", "high", "normal", "low", "none"] = Field(
         default="auto",
         description="high: all weights stay on the device; normal: those of each phase; low: the big ones are "
@@ -60,6 +62,9 @@ class Settings(BaseModel):
     vram_budget: Bytes = Field(default=None, description="most device memory to take: 8GB, 7.5GiB")
     ram_budget: Bytes = Field(default=None, description="most host memory for waiting weights")
     exact_savings: bool = Field(default=True, description="compute what is constant once; the same but for rounding")
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="compile networks once for each size: where CUDA and Triton are; always; never"
+    )
     runner: Literal["auto", "process", "inline"] = Field(default="auto", description="where jobs run")
     queue_limit: int = Field(default=100, ge=1, le=10_000, description="jobs that may wait")
     queue_window: int = Field(default=8, ge=0, le=100, description="of so many waiting jobs one may go first; 0: none")

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from studio.models.cores import usable_cpus
 from studio.service import Studio
 from studio.settings import Settings
 from tests.tiny import tiny_spec_yaml, write_tiny_svd
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """One more than there are cores: many tests wait for a browser or a process."""
+    return usable_cpus() + 1
 
 
 @pytest.fixture

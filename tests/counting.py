@@ -86,7 +86,9 @@ class _Operations(TorchDispatchMode):
         if not func.is_view and func not in _NOT_LAUNCHED:
             self._count.launched(read, written)
         if func._overloadpacket in flop_registry:
-            self._count.flop += flop_registry[func._overloadpacket](*args, **kwargs, out_val=out)
+            # torch 2.13 takes the dtype that a product may be given for the shape of its result.
+            plain = [a for a in args if not isinstance(a, torch.dtype)]
+            self._count.flop += flop_registry[func._overloadpacket](*plain, **kwargs, out_val=out)
         return out
 
 

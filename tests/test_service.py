@@ -146,7 +146,6 @@ BAD = [
     ({"camera_move": "teleport"}, "camera_move"),
     ({"camera_move": ["orbit"]}, "camera_move"),
     ({"variant": "svd-xl"}, "variant"),
-    ({"variant": None}, "variant"),
     ({"variant": ["svd"]}, "variant"),
     ({"fit": "stretch"}, "fit"),
     ({"background": "white"}, "background"),

@@ -46,7 +46,7 @@ def test_the_favourite_that_is_installed_does_it_where_none_is_named(studio, cup
     assert studio.check({**cup, "matting": None})[0].matting == "u2netp"
     assert studio.check({**cup, "matting": "backdrop"})[0].matting == "backdrop"
     assert studio.check({**cup, "mask": cup["image"]})[0].matting is None, "there is nothing to cut out"
-    assert studio.default_variant(mode, "variant") == "inflate", "it has no favourites"
+    assert studio.default_variant(mode, "variant") == "inflate", "no other is here"
 
 
 def test_a_folder_job_is_done_again_only_where_its_clip_is_gone(studio, cup, tmp_path):

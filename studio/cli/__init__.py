@@ -23,6 +23,8 @@ from studio.cli.options import give_signature, option, parameter, preset_paramet
 from studio.cli.plan import plan_app
 from studio.cli.progress import show_progress
 from studio.cli.toybox import toybox
+from studio.cli.train import AS_THEY_ARE, train
+from studio.cli.tune import tune
 from studio.errors import StudioError
 from studio.jobs.job import Job
 from studio.modes import Mode, all_modes
@@ -48,6 +50,7 @@ _RUN_FIELDS = (
     "vram",
     "vram_budget",
     "ram_budget",
+    "compile",
     "runner",
 )
 
@@ -58,10 +61,11 @@ def _settings(
     models_dir: Annotated[Path | None, typer.Option(help="Folder of weights. [STUDIO_MODELS_DIR]")] = None,
     comfyui_dir: Annotated[Path | None, typer.Option(help="An existing ComfyUI models folder to read from.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda:0.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp16, fp32.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16, fp32.")] = None,
     vram: Annotated[str | None, typer.Option(help=VRAM_HELP)] = None,
     vram_budget: Annotated[str | None, typer.Option(help="Most device memory to take, such as 8GB or 7.5GiB.")] = None,
     ram_budget: Annotated[str | None, typer.Option(help="Most host memory for weights that wait there.")] = None,
+    compile: Annotated[str | None, typer.Option(help="Networks, once for each size: auto, on, off.")] = None,
     runner: Annotated[str | None, typer.Option(help="auto, process, inline: where jobs run.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -70,7 +74,7 @@ def _settings(
         out.print(__version__)
         raise typer.Exit
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
-    values = (home, models_dir, comfyui_dir, device, precision, vram, vram_budget, ram_budget, runner)
+    values = (home, models_dir, comfyui_dir, device, precision, vram, vram_budget, ram_budget, compile, runner)
     given.clear()
     given.update(zip(_RUN_FIELDS, values, strict=True))
 
@@ -135,6 +139,8 @@ def _output_help(mode: Mode) -> str:
 for _mode in all_modes().values():
     app.command(_mode.id)(_mode_command(_mode))
 app.command()(toybox)
+app.command(context_settings=AS_THEY_ARE)(train)
+app.command()(tune)
 
 
 # --- jobs and files -------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def models_list(as_json: Json = False) -> None:
         table.add_column(column, overflow="fold")
     for v in found:
         size = v.disk_bytes if v.usable else v.download_bytes
-        state = v.where if v.usable else v.note
+        state = "\n".join([v.where, *(e.says for e in v.extras)]) if v.usable else v.note
         gate = " (gated)" if v.spec.licence.gated else ""
         table.add_row(v.spec.id, ", ".join(v.spec.capabilities), _size(size), v.spec.licence.name + gate, state)
     out.print(table)
@@ -75,6 +75,9 @@ STARTER = "starter"
 @models_app.command("pull")
 def models_pull(
     variant: Annotated[str, typer.Argument(help=f"A variant's id; {STARTER}: all that are small and free.")],
+    besides: Annotated[
+        str | None, typer.Option("--with", help="What it may have besides, by its purpose: draft.")
+    ] = None,
     soft: Annotated[
         bool, typer.Option("--soft", help=f"With {STARTER}: exit with 0 though something was not fetched.")
     ] = False,
@@ -91,6 +94,8 @@ def models_pull(
 
         if variant == STARTER:
             found, failed = _pull_starter(studio, report)
+        elif besides is not None:
+            found, failed = [studio.pull_extra(variant, besides, report)], {}
         else:
             found, failed = [studio.pull(variant, report)], {}
     for each, e in failed.items():
@@ -99,7 +104,8 @@ def models_pull(
         print_json([status.public() for status in found] if variant == STARTER else found[0].public())
     else:
         for status in found:
-            out.print(f"{status.spec.id} is installed: {status.where}", soft_wrap=True)
+            there = [e.says for e in status.extras if e.extra.purpose == besides]
+            out.print(f"{status.spec.id} is installed: {status.where}" if besides is None else there[0], soft_wrap=True)
     if failed and not soft:
         raise typer.Exit(DownloadFailed.exit_code)
 

@@ -22,6 +22,21 @@ def karras(steps: int, *, sigma_min: float, sigma_max: float, rho: float = 7.0) 
     return torch.cat([levels, levels.new_zeros(1)])
 
 
+def every_so_many(steps: int, *, trained: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
+    """fp32 (steps + 1,) on the CPU: every so many of the `trained` levels of `karras`, from the highest; then 0.
+
+    The levels that a consistency model was trained at, of which it is to see no others: with 4 steps of 40 the 1st,
+    11th, 21st and 31st. Below the last of them nothing is sampled: the network goes to the clean sample from there.
+
+    Source: Wang et al. 2024, "AnimateLCM" (its scheduler's `set_timesteps`).
+    """
+    if not 1 <= steps <= trained:
+        raise ValueError(f"{steps} steps: it was trained at {trained} levels.")
+    levels = karras(trained, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    chosen = levels[torch.arange(steps) * (trained // steps)]
+    return torch.cat([chosen, levels.new_zeros(1)])
+
+
 def initial_noise(noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Where sampling starts: unit normal `noise` scaled by sqrt(1 + sigma^2), for the first sigma of the schedule.
 

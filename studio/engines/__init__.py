@@ -5,10 +5,13 @@ A family's module has
 - ``COMPONENTS``: the names of what it holds on a device (``()`` where it holds nothing);
 - ``open_weights(component, installed, device, dtype)``: the component's `studio.models.weights.Weights`, which the
   manager moves between file, host and device;
+- where it has components made of convolutions, ``CHANNELS_LAST``: their names; for them ``open_weights`` takes a
+  keyword of that name in small letters, which the manager gives where it was measured to be quicker;
 - ``Engine(spec, components)``: a class with one method a capability, named by `METHODS`. ``run =
   components.start(request, ctx)`` makes the plan, ``run.phase(name, work)`` does a phase by it, again and leaner where
   memory runs out; in it, `components.use(*names, phase=...)` is a context manager that gives those components on the
-  device. `components.device` and `components.dtype` say where and in what ("fp16" or "fp32").
+  device. `components.device` and `components.dtype` say where and in what ("bf16", "fp16" or "fp32"); `components.tuned`,
+  `components.compiling` and `components.compiled_dir` are for `studio.engines.kernels`.
 
 What a request costs a family that has weights stands in `studio/models/costs/`, in a module of the same name.
 

@@ -5,6 +5,7 @@ Shapes: T frames, C channels, H x W pixels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Tempor
 from torch import nn
 
 from studio.engines import svd_decode
+from studio.engines.kernels import EAGER, Kernels
 from studio.engines.tiles import in_tiles
 from studio.engines.whole_decode import OnSlice, decode_whole
 from studio.errors import StudioError
@@ -29,12 +31,21 @@ _PARTS = 100
 
 
 def decode_clip(
-    vae: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context, *, fp32: bool = False
+    vae: nn.Module,
+    latent_TCHW: torch.Tensor,
+    how: Decode,
+    ctx: Context,
+    *,
+    fp32: bool = False,
+    kernels: Kernels = EAGER,
 ) -> np.ndarray:
     """uint8 (T, H, W, 3) of scaled latents; reports under ``decode``.
 
     Runs in the VAE's own precision; what overflows in half precision is done again in fp32, which is told in a notice.
     With `fp32` it runs in that from the start.
+
+    Args:
+        kernels: how the whole of them, or of a tile, is decoded; chunks run diffusers' own code.
     To an image decoder frames are pictures of their own: the whole of them is decoded in chunks, which is exact there.
 
     Raises:
@@ -45,37 +56,42 @@ def decode_clip(
         return svd_decode.decode_frames(vae, latent_TCHW, how.chunk, ctx, fp32=fp32)
     decoder = svd_decode.decoder_of(vae, fp32=fp32)
     scaled_TCHW = latent_TCHW / vae.config.scaling_factor
-    decode = _tiled if how.way == "tiled" else _whole
-    rgb_TCHW = decode(decoder, scaled_TCHW, how, ctx)
+    decode = partial(_tiled if how.way == "tiled" else _whole, how=how, ctx=ctx, kernels=kernels)
+    rgb_TCHW = decode(decoder, scaled_TCHW)
     if not bool(torch.isfinite(rgb_TCHW).all()) and svd_decode.dtype_of(decoder) != torch.float32:
         del rgb_TCHW
         ctx.notice("Decoding overflowed in half precision; it is done again in full precision.")
-        rgb_TCHW = decode(svd_decode.in_fp32(decoder), scaled_TCHW, how, ctx)
+        rgb_TCHW = decode(svd_decode.in_fp32(decoder), scaled_TCHW)
     if not bool(torch.isfinite(rgb_TCHW).all()):
         raise StudioError("The decoder gave numbers that are not finite.", "Verify the variant's files.")
     return svd_decode.to_uint8(rgb_TCHW)
 
 
-def _whole(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> torch.Tensor:
+def _whole(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context, kernels: Kernels) -> torch.Tensor:
     ctx.step(0, _PARTS, "decode")
-    return _exactly(decoder, latent_TCHW, how, _hundredths(ctx))
+    return _exactly(decoder, latent_TCHW, how, _hundredths(ctx), kernels)
 
 
-def _exactly(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, on_slice: OnSlice) -> torch.Tensor:
-    return decode_whole(
+def _exactly(
+    decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, on_slice: OnSlice, kernels: Kernels
+) -> torch.Tensor:
+    rgb_TCHW = decode_whole(
         decoder,
         latent_TCHW,
         on_slice,
         recompute=how.recompute,
         keep_on_host=how.keep == "host",
         slice_pixels=how.slice_pixels,
+        kernels=kernels,
     )
+    kernels.over()
+    return rgb_TCHW
 
 
-def _tiled(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context) -> torch.Tensor:
+def _tiled(decoder: nn.Module, latent_TCHW: torch.Tensor, how: Decode, ctx: Context, kernels: Kernels) -> torch.Tensor:
     def decode(tile_TCHW: torch.Tensor) -> torch.Tensor:
         if isinstance(decoder, TemporalDecoder):
-            return _exactly(decoder, tile_TCHW, how, lambda done, total: ctx.check())
+            return _exactly(decoder, tile_TCHW, how, lambda done, total: ctx.check(), kernels)
         frames = []
         for picture_1CHW in tile_TCHW.split(1):
             ctx.check()

@@ -33,7 +33,18 @@ def open_folder(build: Callable[[dict[str, Any]], nn.Module], weights: Path) -> 
     Raises:
         BadInput: a file is missing, damaged or does not belong to this class; says which entry.
     """
-    module = _build(build, weights)
+    return open_as(_build(build, weights), weights)
+
+
+def open_as(module: nn.Module, weights: Path) -> Opened:
+    """That module, and where its tensors lie in a file or an index of shards, which needs no ``config.json`` then.
+
+    Args:
+        module: on the meta device.
+
+    Raises:
+        BadInput: a file is missing, damaged or of another network; says which entry.
+    """
     where = tensor_files(weights)
     stored = _stored(where)
     _check(module, stored, weights)
@@ -110,7 +121,9 @@ def _damaged(path: Path) -> BadInput:
 
 def _stored(where: Mapping[str, Path]) -> dict[str, Stored]:
     """Tensor name -> how it is stored, from the headers alone."""
-    return {name: stored for file in set(where.values()) for name, stored in _tensors(file).items()}
+    found = ((file, name, stored) for file in set(where.values()) for name, stored in _tensors(file).items())
+    # What an index says of a tensor holds: a tensor that lies in another shard than it says is not there.
+    return {name: stored for file, name, stored in found if where.get(name, file) == file}
 
 
 def _check(module: nn.Module, stored: Mapping[str, Stored], weights: Path) -> None:
@@ -127,6 +140,6 @@ def _check(module: nn.Module, stored: Mapping[str, Stored], weights: Path) -> No
     for name, tensor in wanted.items():
         if tuple(tensor.shape) != stored[name].shape:
             raise BadInput(
-                f"{weights}: {name} is {list(stored[name].shape)}; its config.json asks for {list(tensor.shape)}.",
+                f"{weights}: {name} is {list(stored[name].shape)}; its network's config asks for {list(tensor.shape)}.",
                 "Remove the variant and pull it again.",
             )

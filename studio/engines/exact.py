@@ -14,11 +14,16 @@ What is saved, and why the result is the same but for rounding:
   that it was added to. The embeddings of the frame numbers are those of the run.
 - Divisions by an output scale of 1 are dropped, and additions are done in place where nobody else holds the tensor.
 
-Shapes: B branches (2 with guidance: unconditional first), T frames, C channels, H x W latent cells, S = H W.
+Beside the exact savings there is one that is none: with a `Reusing` an evaluation may run the last layer alone, on what
+the last whole one left for it.
+
+Shapes: B branches (2 with guidance: unconditional first), T frames, C channels, H x W latent cells, S = H W; N = B T.
 Source: diffusers 0.42.1, whose modules these are; the counts before and after are in tests/engines/test_exact.py.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -36,6 +41,7 @@ from studio.engines.exact_blocks import (
     block_constants,
     res_block_share,
 )
+from studio.engines.kernels import EAGER, Kernels
 from studio.engines.sv3d_unet import PerFrameUNet
 
 
@@ -52,7 +58,13 @@ def rewrite(unet: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def prepare(
-    unet: nn.Module, context_B1C: torch.Tensor, told: torch.Tensor, frames: int, *, ff_rows: int | None = None
+    unet: nn.Module,
+    context_B1C: torch.Tensor,
+    told: torch.Tensor,
+    frames: int,
+    *,
+    ff_rows: int | None = None,
+    kernels: Kernels = EAGER,
 ) -> Prepared:
     """The constants of a run through a UNet that was rewritten.
 
@@ -61,6 +73,7 @@ def prepare(
         told: the added ids, raw, fp32 (B, N), on any device; for a `PerFrameUNet` its vector (B, T, N), embedded.
         ff_rows: most tokens that a feed-forward takes at a time; what is eight times as wide inside it never exists
             for all of them at once.
+        kernels: how the blocks compute.
     """
     assert context_B1C.shape[1] == 1, f"{tuple(context_B1C.shape)}: more than one token is no constant"
     branches, dtype = len(context_B1C), context_B1C.dtype
@@ -80,12 +93,59 @@ def prepare(
         spatial_shares={m: res_block_share(m) for m in unet.modules() if isinstance(m, SavingResBlock)},
         indicator_BT=torch.zeros(branches, frames, dtype=dtype, device=context_B1C.device),
         ff_rows=ff_rows,
+        kernels=kernels,
     )
+
+
+class Kept:
+    """What the last whole evaluation left: the input of the last layer of the last block.
+
+    It comes from all of the UNet but that layer, and changes slowly from one noise level to the next.
+    """
+
+    def __init__(self) -> None:
+        self._x_NCHW: torch.Tensor | None = None
+        self._moved: list[torch.Tensor] = []
+
+    def keep(self, x_NCHW: torch.Tensor) -> None:
+        """From now on this is kept; nobody changes it any more. How far it is from what was kept is written down.
+
+        Where there are fewer branches than before, they are the last ones.
+        """
+        if self._x_NCHW is not None:
+            change_NCHW = self._x_NCHW[-len(x_NCHW) :].sub_(x_NCHW)
+            norms = (torch.linalg.vector_norm(t, dtype=torch.float32) for t in (change_NCHW, x_NCHW))
+            self._moved.append(torch.div(*norms))
+        self._x_NCHW = x_NCHW
+
+    def take(self, count: int) -> torch.Tensor | None:
+        """That of the last `count` frames, counted over branches; None where nothing was kept."""
+        return None if self._x_NCHW is None else self._x_NCHW[-count:]
+
+    @property
+    def moved(self) -> list[float]:
+        """By how much it had changed each time, relative (L2). Waits for the device."""
+        return [float(share) for share in self._moved]
+
+
+@dataclass(frozen=True)
+class Reusing:
+    """One evaluation among others that may share what is kept; stands where a `Prepared` does.
+
+    Args:
+        whole: runs all of the UNet, and keeps; else the last layer alone, or all where nothing is kept.
+
+    Source: Ma et al. 2024, "DeepCache: Accelerating Diffusion Models for Free", with the shallowest of its branches.
+    """
+
+    prepared: Prepared
+    kept: Kept
+    whole: bool
 
 
 class _SavingUNet(UNetSpatioTemporalConditionModel):
     def forward(self, sample, timestep, encoder_hidden_states, added_time_ids=None, return_dict=True):
-        if not isinstance(encoder_hidden_states, Prepared):
+        if not isinstance(encoder_hidden_states, Prepared | Reusing):
             return super().forward(sample, timestep, encoder_hidden_states, added_time_ids, return_dict)
         v_BTCHW = _v(self, sample, timestep, encoder_hidden_states)
         return UNetSpatioTemporalConditionOutput(sample=v_BTCHW) if return_dict else (v_BTCHW,)
@@ -93,28 +153,41 @@ class _SavingUNet(UNetSpatioTemporalConditionModel):
 
 class _SavingPerFrameUNet(PerFrameUNet):
     def forward(self, sample, timestep, encoder_hidden_states, vector=None, return_dict=False):
-        if not isinstance(encoder_hidden_states, Prepared):
+        if not isinstance(encoder_hidden_states, Prepared | Reusing):
             return super().forward(sample, timestep, encoder_hidden_states, vector, return_dict)
         return (_v(self, sample, timestep, encoder_hidden_states),)
 
 
 @torch.no_grad()
-def _v(unet: nn.Module, x_BTCHW: torch.Tensor, c_noise: torch.Tensor, prepared: Prepared) -> torch.Tensor:
-    """v, (B, T, C, H, W): the networks of the UNet in diffusers' order."""
+def _v(unet: nn.Module, x_BTCHW: torch.Tensor, c_noise: torch.Tensor, told: Prepared | Reusing) -> torch.Tensor:
+    """v, (B, T, C, H, W): the networks of the UNet in diffusers' order.
+
+    All in one function: what a caller held on to would live until the end, and the most that lives is what counts.
+    """
+    kept, whole = (told.kept, told.whole) if isinstance(told, Reusing) else (None, True)
+    prepared = told.prepared if isinstance(told, Reusing) else told
     assert x_BTCHW.shape[:2] == prepared.indicator_BT.shape, (x_BTCHW.shape, prepared.indicator_BT.shape)
-    sinusoid = unet.time_proj(c_noise.reshape(1).to(x_BTCHW.device)).to(x_BTCHW.dtype)
+    sinusoid = unet.time_proj(c_noise.reshape(1).to(x_BTCHW.device, non_blocking=True)).to(x_BTCHW.dtype)
     embedding_RC = functional.silu(unet.time_embedding(sinusoid) + prepared.added_RC)
     given = {"temb": Moment(prepared, embedding_RC), "image_only_indicator": prepared.indicator_BT}
     x = unet.conv_in(x_BTCHW.flatten(0, 1))
     skips = [x]
-    for block in unet.down_blocks:
-        x, more = block(hidden_states=x, **given, **_context(block, prepared))
-        skips.extend(more)
-    x = unet.mid_block(hidden_states=x, **given, encoder_hidden_states=prepared)
-    for block in unet.up_blocks:
+    before = None if kept is None or whole else kept.take(len(x))
+    if before is None:
+        for block in unet.down_blocks:
+            x, more = block(hidden_states=x, **given, **_context(block, prepared))
+            skips.extend(more)
+        x = unet.mid_block(hidden_states=x, **given, encoder_hidden_states=prepared)
+    last = unet.up_blocks[-1].resnets[-1]
+    for block in unet.up_blocks if before is None else unet.up_blocks[-1:]:
         # Not the block's own forward: it would hold its input and every skip until its end.
         attentions = block.attentions if getattr(block, "has_cross_attention", False) else [None] * len(block.resnets)
-        for resnet, attention in zip(block.resnets, attentions, strict=True):
+        layers = list(zip(block.resnets, attentions, strict=True))
+        for resnet, attention in layers if before is None else layers[-1:]:
+            if before is not None:
+                x, before = before, None
+            elif resnet is last and kept is not None:
+                kept.keep(x)
             x = torch.cat([x, skips.pop()], dim=1)
             x = resnet(x, **given)
             if attention is not None:

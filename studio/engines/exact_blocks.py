@@ -1,20 +1,35 @@
 """The blocks of SVD's UNet with what is constant over a run computed once; what is saved is in `studio.engines.exact`.
 
+Their arithmetic is in `studio.engines.block_functions`, and how it is done on the device in a `Kernels`.
+
 Shapes: B branches, T frames, C channels, H x W latent cells, S = H W, N = B T; R rows of an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import AlphaBlender, ResnetBlock2D, SpatioTemporalResBlock, TemporalResnetBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
 from torch.nn import functional
 
+from studio.engines.block_functions import (
+    add_attended,
+    add_feed_forward,
+    blend,
+    picture,
+    projections,
+    residual,
+    temporal_residual,
+    tokens,
+    with_positions,
+)
+from studio.engines.kernels import EAGER, Kernels, as_one
 from studio.engines.weights.streaming import present
 
 
@@ -43,6 +58,7 @@ class Prepared:
     """Zeros: diffusers' blocks read the number of frames off its shape."""
     ff_rows: int | None
     """Most tokens that a feed-forward takes at a time; None for all."""
+    kernels: Kernels = EAGER
 
     def __getitem__(self, some: slice) -> Prepared:
         """The same constants for some of the branches only."""
@@ -72,12 +88,25 @@ class SavingResBlock(SpatioTemporalResBlock):
     def forward(self, hidden_states, temb=None, image_only_indicator=None):
         if not isinstance(temb, Moment):
             return super().forward(hidden_states, temb, image_only_indicator)
-        prepared = temb.prepared
-        x_NCHW = _spatial_residual(self.spatial_res_block, hidden_states, temb)
-        x_BTCHW = x_NCHW.unflatten(0, (prepared.branches, prepared.frames))
-        change_BCTHW = _temporal_change(self.temporal_res_block, x_BTCHW.transpose(1, 2), temb.embedding_RC)
-        x_BTCHW.add_(change_BCTHW.transpose(1, 2), alpha=1 - prepared.spatial_shares[self])
-        return x_NCHW
+        prepared, spatial, temporal = temb.prepared, self.spatial_res_block, self.temporal_res_block
+        x_NCHW = prepared.kernels.run(
+            residual,
+            hidden_states,
+            spatial.time_emb_proj(temb.embedding_RC),
+            *residual_weights(spatial),
+            groups=spatial.norm1.num_groups,
+            eps=(spatial.norm1.eps, spatial.norm2.eps),
+        )
+        return prepared.kernels.run(
+            temporal_residual,
+            x_NCHW,
+            temporal.time_emb_proj(temb.embedding_RC),
+            1 - prepared.spatial_shares[self],
+            *residual_weights(temporal),
+            branches=prepared.branches,
+            groups=temporal.norm1.num_groups,
+            eps=(temporal.norm1.eps, temporal.norm2.eps),
+        )
 
 
 class SavingTransformer(TransformerSpatioTemporalModel):
@@ -85,83 +114,66 @@ class SavingTransformer(TransformerSpatioTemporalModel):
         prepared = encoder_hidden_states
         if not isinstance(prepared, Prepared):
             return super().forward(hidden_states, prepared, image_only_indicator, return_dict)
-        constants = prepared.blocks[self]
-        count, channels, height, width = hidden_states.shape
-        x_NSC = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(count, height * width, channels)
-        x_NSC = self.proj_in(x_NSC)
+        constants, run, branches = prepared.blocks[self], prepared.kernels.run, prepared.branches
+        x_NSC = run(
+            tokens,
+            hidden_states,
+            self.norm.weight,
+            self.norm.bias,
+            self.proj_in.weight,
+            self.proj_in.bias,
+            groups=self.norm.num_groups,
+            eps=self.norm.eps,
+        )
         pairs = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
         for i, (spatial, temporal) in enumerate(pairs):
-            x_NSC.add_(_self_attention(spatial, x_NSC, constants.spatial_BC[i]))
-            _add_feed_forward(spatial.ff, spatial.norm3, x_NSC, prepared.ff_rows)
-            x_BTSC = x_NSC.unflatten(0, (prepared.branches, prepared.frames))
-            mixed_BSTC = _through_time(temporal, x_BTSC.transpose(1, 2), constants, i, prepared.ff_rows)
-            x_BTSC.lerp_(mixed_BSTC.transpose(1, 2), 1 - constants.spatial_share)
-        x_NSC = self.proj_out(x_NSC)
-        return (hidden_states + x_NSC.unflatten(1, (height, width)).permute(0, 3, 1, 2),)
+            x_NSC = _attended(spatial, x_NSC, constants.spatial_BC[i], prepared.kernels)
+            _feed_forward(spatial.ff, spatial.norm3, x_NSC, prepared)
+            z_MTC = run(with_positions, x_NSC, constants.position_TC, branches=branches)
+            _feed_forward(temporal.ff_in, temporal.norm_in, z_MTC, prepared)
+            z_MTC = _attended(temporal, z_MTC, constants.temporal_BC[i], prepared.kernels)
+            _feed_forward(temporal.ff, temporal.norm3, z_MTC, prepared)
+            x_NSC = run(blend, x_NSC, z_MTC, 1 - constants.spatial_share, branches=branches)
+            del z_MTC
+        return (run(picture, x_NSC, hidden_states, self.proj_out.weight, self.proj_out.bias),)
 
 
-def _spatial_residual(block: ResnetBlock2D, x_NCHW: torch.Tensor, moment: Moment) -> torch.Tensor:
-    """The block's result, a tensor of its own that may be changed."""
-    embedding_RC = block.time_emb_proj(moment.embedding_RC)
-    h = functional.silu(block.norm1(x_NCHW), inplace=True)
-    if len(embedding_RC) == 1:
-        h = functional.conv2d(h, block.conv1.weight, block.conv1.bias + embedding_RC[0], padding=1)
-    else:
-        h = block.conv1(h)
-        h.unflatten(0, (len(embedding_RC), -1)).add_(embedding_RC[:, None, :, None, None])
-    h = block.conv2(functional.silu(block.norm2(h), inplace=True))
-    return h.add_(x_NCHW if block.conv_shortcut is None else block.conv_shortcut(x_NCHW))
+def residual_weights(block: ResnetBlock2D | TemporalResnetBlock) -> Iterator[torch.Tensor]:
+    """The block's weights as `studio.engines.block_functions` takes them."""
+    for layer in (block.norm1, block.conv1, block.norm2, block.conv2, getattr(block, "conv_shortcut", None)):
+        if layer is not None:
+            yield layer.weight
+            yield layer.bias
 
 
-def _temporal_change(block: TemporalResnetBlock, x_BCTHW: torch.Tensor, embedding_RC: torch.Tensor) -> torch.Tensor:
-    """What the block adds to its input, without adding it."""
-    embedding_RC = block.time_emb_proj(embedding_RC)
-    h = functional.silu(block.norm1(x_BCTHW), inplace=True)
-    if len(embedding_RC) == 1:
-        h = functional.conv3d(h, block.conv1.weight, block.conv1.bias + embedding_RC[0], padding=block.conv1.padding)
-    else:
-        embedding_BRC = embedding_RC.unflatten(0, (len(h), -1))
-        h = block.conv1(h).add_(embedding_BRC.transpose(1, 2)[..., None, None])
-    return block.conv2(functional.silu(block.norm2(h), inplace=True))
-
-
-def _through_time(
-    block: nn.Module, x_BSTC: torch.Tensor, constants: BlockConstants, i: int, ff_rows: int | None
-) -> torch.Tensor:
-    """(B, S, T, C): the temporal block's own tensor; the frames' embedding is added on the way into it."""
-    z_BSTC = torch.empty(x_BSTC.shape, dtype=x_BSTC.dtype, device=x_BSTC.device)
-    torch.add(x_BSTC, constants.position_TC, out=z_BSTC)
-    z_NTC = z_BSTC.flatten(0, 1)
-    _add_feed_forward(block.ff_in, block.norm_in, z_NTC, ff_rows)
-    z_NTC.add_(_self_attention(block, z_NTC, constants.temporal_BC[i]))
-    _add_feed_forward(block.ff, block.norm3, z_NTC, ff_rows)
-    return z_BSTC
-
-
-def _add_feed_forward(ff: nn.Module, norm: nn.Module, x_NLC: torch.Tensor, ff_rows: int | None) -> None:
-    """x + ff(norm(x)), in place; every token is treated by itself, so that any part of them may be taken at a time."""
-    x_MC = x_NLC.view(-1, x_NLC.shape[-1])
-    for some_MC in (x_MC,) if ff_rows is None else x_MC.split(ff_rows):
-        some_MC.add_(ff(norm(some_MC)))
-
-
-def _self_attention(block: nn.Module, x_NLC: torch.Tensor, bias_BC: torch.Tensor) -> torch.Tensor:
-    """What the block's self-attention and its one-token cross-attention add to (N, L, C); N holds B branches."""
+def _attended(block: nn.Module, x_NLC: torch.Tensor, bias_BC: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+    """x, changed: the block's self-attention and its one-token cross-attention added; N holds B branches."""
     attention = block.attn1
-    normed_NLC = block.norm1(x_NLC)
-    projections = (attention.to_q, attention.to_k, attention.to_v)
-    q, k, v = (p(normed_NLC).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for p in projections)
-    del normed_NLC
-    seen_NLC = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    weights = as_one(attention.to_q.weight, attention.to_k.weight, attention.to_v.weight)
+    q, k, v = kernels.run(
+        projections, x_NLC, block.norm1.weight, block.norm1.bias, *weights, heads=attention.heads, eps=block.norm1.eps
+    )
+    seen_NHLD = kernels.attend(q, k, v)
     del q, k, v
-    weight = attention.to_out[0].weight
-    if len(bias_BC) == 1:
-        return functional.linear(seen_NLC, weight, bias_BC[0])
-    out_NLC = torch.empty_like(x_NLC)
-    rows, outs = (t.reshape(len(bias_BC), -1, t.shape[-1]) for t in (seen_NLC, out_NLC))
-    for bias_C, rows_MC, out_MC in zip(bias_BC, rows, outs, strict=True):
-        torch.addmm(bias_C, rows_MC, weight.t(), out=out_MC)
-    return out_NLC
+    return kernels.run(add_attended, x_NLC, seen_NHLD, attention.to_out[0].weight, bias_BC)
+
+
+def _feed_forward(ff: FeedForward, norm: nn.LayerNorm, x_NLC: torch.Tensor, prepared: Prepared) -> None:
+    """x + ff(norm(x)), in place, some rows of tokens at a time."""
+    inner, outer = ff.net[0].proj, ff.net[2]
+    x_MC, rows = x_NLC.view(-1, x_NLC.shape[-1]), prepared.ff_rows
+    for some_MC in (x_MC,) if rows is None else x_MC.split(rows):
+        prepared.kernels.run(
+            add_feed_forward,
+            some_MC,
+            norm.weight,
+            norm.bias,
+            inner.weight,
+            inner.bias,
+            outer.weight,
+            outer.bias,
+            eps=norm.eps,
+        )
 
 
 def block_constants(model: TransformerSpatioTemporalModel, context_BC: torch.Tensor, frames: int) -> BlockConstants:

@@ -10,13 +10,14 @@ what is hidden in one frame comes from the other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from os import cpu_count
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from studio.engines.flow_loops import blend, differ, distance, lower_outside, move, scatter
 from studio.engines.gaps import Gap, Make, fill, fill_one, scale_for
+from studio.models.cores import usable_cpus
 from studio.models.spec import VariantSpec
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Engine:
 
 
 def _workers() -> int:
-    return min(_MOST_WORKERS, cpu_count() or 1)
+    return min(_MOST_WORKERS, usable_cpus())
 
 
 def _maker(scale: float | None) -> Make:
@@ -104,19 +105,19 @@ class Motion:
         height, width = self._frames[0].shape[:2]
         shares = (1 - at, at)
         moved = (at, at - 1)  # how much of its motion a pixel has behind it, by frame
-        seen = [_splat(*each) for each in zip(self._flows, self._weights, moved, strict=True)]
-        landed = [share * each for share, each in zip(shares, seen, strict=True)]
-        motion = _enlarged(_filled(landed[0] + landed[1]), width, height)
-        total = np.zeros((height, width, 1), np.float32)
-        mixed = np.zeros((height, width, 3), np.float32)
-        for frame, flow, share, by, there in zip(self._frames, self._flows, shares, moved, seen, strict=True):
-            colour = _sampled(frame, -by * motion, cv2.INTER_LANCZOS4).astype(np.float32)
-            missed = np.linalg.norm(_sampled(flow, -by * motion) - motion, axis=2)
-            visible = np.minimum(_enlarged(there[..., 2], width, height), 1) * np.exp(-_HIDDEN_DOUBT * missed)
-            weight = (share * (visible + _LEAST))[..., None]
-            mixed += weight * colour
-            total += weight
-        return np.clip(np.rint(mixed / total), 0, 255).astype(np.uint8)
+        landed = [_splat(*each) for each in zip(self._flows, self._weights, moved, strict=True)]
+        motion = _enlarged(
+            _filled(sum(share * each for share, each in zip(shares, landed, strict=True))), width, height
+        )
+        colours, kept, seen = [], [], []
+        for frame, flow, by, there in zip(self._frames, self._flows, moved, landed, strict=True):
+            places = _moved(motion, -by)
+            colours.append(_sampled(frame, places, cv2.INTER_LANCZOS4))
+            kept.append(np.exp(_distance(_sampled(flow, places), motion, -_HIDDEN_DOUBT)))
+            seen.append(_enlarged(there[..., 2], width, height))
+        made = np.empty((height, width, 3), np.uint8)
+        blend(tuple(colours), tuple(kept), tuple(seen), tuple(map(np.float32, shares)), np.float32(_LEAST), made)
+        return made
 
 
 def _flow(source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray:
@@ -136,13 +137,13 @@ def _flow(source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray:
 
 def _weight(source: np.ndarray, target: np.ndarray, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """float32 (H, W), 0..1: how far the motion of each pixel of `source` is to be believed."""
-    height, width = source.shape[:2]
-    differs = cv2.absdiff(source, _sampled(target, flow)).astype(np.float32).mean(axis=2)
-    misses = np.linalg.norm(flow + _sampled(back, flow), axis=2)
-    doubt = _COLOUR_DOUBT * cv2.blur(differs, (3, 3)) + _WAY_DOUBT * misses
-    x, y = np.moveaxis(flow + _grid(width, height), 2, 0)
-    inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-    return np.exp(-doubt) * np.where(inside, np.float32(1), np.float32(_OUTSIDE))
+    places = _moved(flow, 1)
+    differs = np.empty(source.shape[:2], np.float32)
+    differ(source, _sampled(target, places), differs)
+    misses = _distance(flow, -_sampled(back, places), _WAY_DOUBT)
+    weight = np.exp(-(_COLOUR_DOUBT * cv2.blur(differs, (3, 3)) + misses))
+    lower_outside(flow, np.float32(_OUTSIDE), weight)
+    return weight
 
 
 def _splat(motion: np.ndarray, weight: np.ndarray, by: float) -> np.ndarray:
@@ -157,21 +158,9 @@ def _splat(motion: np.ndarray, weight: np.ndarray, by: float) -> np.ndarray:
     height, width = weight.shape
     size = (-(-width // 2), -(-height // 2))
     motion, weight = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (motion, weight))
-    shrunk = np.array([size[0] / width, size[1] / height], np.float32)
-    to = _grid(*size) + by * motion * shrunk
-    corner = np.floor(to)
-    part = to - corner
-    corner = corner.astype(np.intp)
-    sums = np.zeros((3, size[0] * size[1]))
-    for right in (0, 1):
-        for below in (0, 1):
-            x, y = corner[..., 0] + right, corner[..., 1] + below
-            near = weight * np.abs(1 - right - part[..., 0]) * np.abs(1 - below - part[..., 1])
-            inside = (x >= 0) & (y >= 0) & (x < size[0]) & (y < size[1])
-            cells, near, moves = (y * size[0] + x)[inside], near[inside], motion[inside]
-            for i, value in enumerate((near * moves[:, 0], near * moves[:, 1], near)):
-                sums[i] += np.bincount(cells, value, sums.shape[1])
-    return np.ascontiguousarray(sums.T.reshape(size[1], size[0], 3), np.float32)
+    landed = np.empty((*weight.shape, 3), np.float32)
+    scatter(motion, weight, np.float32(by), np.float32(size[0] / width), np.float32(size[1] / height), landed)
+    return landed
 
 
 def _filled(landed: np.ndarray) -> np.ndarray:
@@ -196,13 +185,20 @@ def _enlarged(x: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _sampled(picture: np.ndarray, moved: np.ndarray, kind: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """The picture's values at each pixel's place plus `moved`; its edges go on."""
-    height, width = picture.shape[:2]
-    to = _grid(width, height) + moved
-    return cv2.remap(picture, to, None, kind, borderMode=cv2.BORDER_REPLICATE)
+def _moved(motion: np.ndarray, by: float) -> np.ndarray:
+    """float32 (H, W, 2): each pixel's own x and y, plus so much of its motion."""
+    places = np.empty_like(motion)
+    move(motion, np.float32(by), places)
+    return places
 
 
-def _grid(width: int, height: int) -> np.ndarray:
-    """float32 (H, W, 2): each pixel's own x and y."""
-    return np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+def _distance(first: np.ndarray, second: np.ndarray, factor: float) -> np.ndarray:
+    """float32 (H, W): `factor` times how far two (H, W, 2) are from each other."""
+    found = np.empty(first.shape[:2], np.float32)
+    distance(first, second, np.float32(factor), found)
+    return found
+
+
+def _sampled(picture: np.ndarray, places: np.ndarray, kind: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """The picture's values at these places; its edges go on."""
+    return cv2.remap(picture, places, None, kind, borderMode=cv2.BORDER_REPLICATE)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import cpu_count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
 from studio.media.clip import Clip
-from studio.models.spec import VariantSpec
+from studio.models.cores import usable_cpus
 from studio.scene.camera import Camera
 from studio.scene.inflate import inflated
 from studio.scene.orbit import Orbit, orbit_cameras
@@ -25,6 +24,7 @@ from studio.scene.views import Views
 
 if TYPE_CHECKING:
     from studio.context import Context
+    from studio.models.spec import VariantSpec
 
 COMPONENTS: tuple[str, ...] = ()
 
@@ -88,7 +88,7 @@ class Engine:
 
 def _rendered(surface: Surface, cameras: Sequence[Camera], size: int) -> Iterator[Rendered]:
     """The views in order, a few being rendered ahead. Closing the iterator drops those not begun."""
-    workers = min(_MOST_WORKERS, cpu_count() or 1, len(cameras))
+    workers = min(_MOST_WORKERS, usable_cpus(), len(cameras))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="inflate")
     ahead: list[Future[Rendered]] = []
     try:

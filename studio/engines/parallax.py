@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import cpu_count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
 from studio.media.clip import Clip
+from studio.models.cores import usable_cpus
 from studio.models.spec import VariantSpec
 from studio.scene.camera import Camera
 from studio.scene.disparity import estimate_disparity, subject_disparity
@@ -109,7 +109,7 @@ def _cameras(disparity: np.ndarray, request: Wish) -> list[Camera]:
 
 def _rendered(scene: LayeredPicture, cameras: Sequence[Camera]) -> Iterator[np.ndarray]:
     """The frames in order, a few being rendered ahead. Closing the iterator drops those not begun."""
-    workers = min(_MOST_WORKERS, cpu_count() or 1, len(cameras))
+    workers = min(_MOST_WORKERS, usable_cpus(), len(cameras))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="parallax")
     ahead: list[Future[np.ndarray]] = []
     try:

@@ -30,15 +30,14 @@ from studio.engines.sdxl_weights import open_weights as open_weights
 from studio.engines.svd_decode import dtype_of
 from studio.errors import StudioError
 from studio.media.clip import Clip
-from studio.media.grid import picture_grid
-from studio.models.costs import Way
 from studio.models.costs.sdxl import steps_of
 from studio.models.sampling import Sample
-from studio.models.spec import VariantSpec
 
 if TYPE_CHECKING:
     from studio.context import Context
+    from studio.models.costs import Way
     from studio.models.run import Run
+    from studio.models.spec import VariantSpec
 
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -271,6 +270,8 @@ class Engine:
 
 def _preview(denoised_NCHW: torch.Tensor) -> Clip:
     """What the latents look like: one alone, or all in a grid."""
+    from studio.media.grid import picture_grid  # with all that films need, which a machine for training lacks
+
     pictures = xl_latent_to_rgb(denoised_NCHW)
     return Clip(pictures, 1.0) if len(pictures) == 1 else picture_grid(pictures)
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+_CLASSES: dict[str, dict[str, type]] = {
+    "unet": {"UNet2DConditionModel": UNet2DConditionModel},
+    "vae": {c.__name__: c for c in (AutoencoderKL, AutoencoderKLTemporalDecoder)},
+}
+"""Component -> class name -> class; the first is meant where a config names none. A temporal decoder takes a picture as
+a clip of one frame."""
 
 
 class Told(NamedTuple):
@@ -52,8 +59,8 @@ def build(component: str, config: dict[str, Any]) -> nn.Module:
     """
     if component in ("text_encoder", "text_encoder_2"):
         return TextEncoder(CLIPTextConfig.from_dict(config), projects=component == "text_encoder_2")
-    wanted = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[component]
-    name = config.get("_class_name", wanted.__name__)
-    if name != wanted.__name__:
-        raise ValueError(f"{name} is no {wanted.__name__}")
-    return wanted.from_config(config)
+    classes = _CLASSES[component]
+    name = config.get("_class_name", next(iter(classes)))
+    if name not in classes:
+        raise ValueError(f"{name} is none of {', '.join(classes)}")
+    return classes[name].from_config(config)

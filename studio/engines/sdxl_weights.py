@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -17,8 +18,10 @@ from studio.engines.weights.module_weights import ModuleWeights
 from studio.models.checkpoint import Component
 from studio.models.costs.sdxl_unets import BASE, REFINER
 from studio.models.header import read_tensors
-from studio.models.installed import Installed
 from studio.models.weights import Report
+
+if TYPE_CHECKING:
+    from studio.models.installed import Installed
 
 _TOKENIZERS = {"text_encoder": ("tokenizer", "<|endoftext|>"), "text_encoder_2": ("tokenizer_2", "!")}
 """Text encoder -> its tokenizer's folder, and the token that fills up what is short."""

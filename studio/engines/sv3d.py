@@ -14,6 +14,7 @@ import torch
 from studio.diffusion.conditioning import view_vectors
 from studio.engines.svd_network import Sampled
 from studio.engines.svd_road import Road
+from studio.engines.svd_weights import CHANNELS_LAST as CHANNELS_LAST
 from studio.engines.svd_weights import open_weights as open_weights
 from studio.errors import BadInput
 from studio.models.costs.sv3d import as_clip

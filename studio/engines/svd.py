@@ -14,6 +14,7 @@ from studio.diffusion import conditioning
 from studio.engines.svd_between import InBetween
 from studio.engines.svd_continue import Continuing
 from studio.engines.svd_network import Wish
+from studio.engines.svd_weights import CHANNELS_LAST as CHANNELS_LAST
 from studio.engines.svd_weights import open_weights as open_weights
 from studio.media.clip import Clip
 

@@ -16,8 +16,12 @@ from studio.diffusion import conditioning
 from studio.diffusion.bidirectional import Ends, Estimate, Estimates, vibid
 from studio.diffusion.precondition import denoise_v
 from studio.diffusion.samplers import seeded_noise
+from studio.engines.kernels import kernels_for
+from studio.engines.progress import reporting
+from studio.engines.quantised import held_in
+from studio.engines.shortcuts import tell
 from studio.engines.svd_encode import Encoder, as_pixels
-from studio.engines.svd_network import Conditioning, Network, Wish, reporting, schedule, starting_noise
+from studio.engines.svd_network import Conditioning, Network, Wish, schedule, starting_noise
 from studio.engines.svd_road import Road
 from studio.errors import BadInput
 from studio.media.clip import Clip
@@ -131,32 +135,47 @@ class InBetween(Road):
             noisy_BCHW = pixels_BCHW + request.noise_augmentation * noise_BCHW
             told.append(Conditioning(encoder.embedding(pixels_BCHW), encoder.latent(noisy_BCHW), ids))
             ends.append(encoder.latent(pixels_BCHW) * encoder.scaling())
-        x_BTCHW = starting_noise(request, schedule(self._spec, request.steps), generator)
+        x_BTCHW = starting_noise(request, schedule(self._spec, request), generator)
         return _Sampling(told[0], told[-1], torch.cat([ends[0], ends[-1]]), x_BTCHW, denoised_BTCHW=x_BTCHW)
 
     def _meet(self, sampling: _Sampling, request: BetweenWish, how: Sample, ctx: Context) -> None:
         """`sampling` is at its last step. It is brought up to date after each step, which is two of the network's."""
         device, steps = self._components.device, request.steps
         with self._components.use("unet", phase="sample") as (unet,):
+            unet = held_in(how.quantise, unet, ctx)
             ctx.step(sampling.done, steps)
-
-            def estimate(conditions: Conditioning) -> Estimate:
-                # Any guidance above 1 makes both branches; none is applied.
-                network = Network(
-                    unet, conditions, request.frames, 1, 2, how=how, exact_savings=self._components.exact_savings
+            levels, kernels = schedule(self._spec, request), kernels_for(self._components, ctx, "the UNet")
+            # Any guidance above 1 makes both branches; none is applied. Each end keeps what it reuses itself.
+            first, last = (
+                Network(
+                    unet,
+                    conditions,
+                    request.frames,
+                    1,
+                    2,
+                    how=how,
+                    exact_savings=self._components.exact_savings,
+                    levels=levels,
+                    kernels=kernels,
                 )
-                return lambda x, sigma: Estimates(*denoise_v(network.branches, x, sigma).chunk(2))
-
-            x_BTCHW = sampling.x_BTCHW.to(device)
-            forwards = estimate(sampling.first)
-            vibid(
-                forwards,
-                forwards if sampling.last is sampling.first else estimate(sampling.last),
-                Ends(*sampling.ends_2CHW.to(device).split(1)),
-                x_BTCHW,
-                schedule(self._spec, steps),
-                reporting(sampling, self._spec, request, ctx, 0, steps),
-                sampling.done,
-                noise=seeded_noise(request.seed, x_BTCHW),
-                distilled=round(_DISTILLED * steps) if request.between_prior == "mpd" else 0,
+                for conditions in (sampling.first, sampling.last)
             )
+            x_BTCHW = sampling.x_BTCHW.to(device)
+            told = (0, steps, first.resumable)
+            with reporting(sampling, self._spec, request, ctx, *told, kernels=kernels) as on_step:
+                vibid(
+                    _estimate(first),
+                    _estimate(last),
+                    Ends(*sampling.ends_2CHW.to(device).split(1)),
+                    x_BTCHW,
+                    levels,
+                    on_step,
+                    sampling.done,
+                    noise=seeded_noise(request.seed, x_BTCHW),
+                    distilled=round(_DISTILLED * steps) if request.between_prior == "mpd" else 0,
+                )
+            tell(first.shortcuts, [*first.moved, *last.moved], ctx, guided=False)
+
+
+def _estimate(network: Network) -> Estimate:
+    return lambda x, sigma: Estimates(*denoise_v(network.branches, x, sigma).chunk(2))

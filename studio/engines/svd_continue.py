@@ -18,14 +18,18 @@ from studio.diffusion import conditioning, sigmas
 from studio.diffusion.continuation import Look, matched, pinned
 from studio.diffusion.precondition import denoise_v
 from studio.diffusion.samplers import SAMPLERS, seeded_noise
+from studio.engines.kernels import kernels_for
+from studio.engines.progress import reporting
+from studio.engines.quantised import held_in
+from studio.engines.shortcuts import tell
 from studio.engines.svd_encode import Encoder, as_pixels
-from studio.engines.svd_network import Conditioning, Network, Wish, reporting, schedule
+from studio.engines.svd_network import Conditioning, Network, Wish, schedule
 from studio.engines.svd_road import Road
 from studio.errors import BadInput
 from studio.media.clip import Clip
 from studio.media.seam import joined
 from studio.models.decoding import Decode
-from studio.models.sampling import Sample
+from studio.models.sampling import Sample, unet_of
 
 if TYPE_CHECKING:
     from studio.context import Context, Preview
@@ -138,16 +142,17 @@ class Continuing(Road):
     def _noise(self, latent_TCHW: torch.Tensor, window: int, request: ContinueWish) -> torch.Tensor:
         """Where that window's sampling starts; steps count upwards from 0, windows downwards from -1."""
         like = torch.empty(1, request.frames, *latent_TCHW.shape[1:])
-        return sigmas.initial_noise(
-            seeded_noise(request.seed, like)(-1 - window), schedule(self._spec, request.steps)[0]
-        )
+        return sigmas.initial_noise(seeded_noise(request.seed, like)(-1 - window), schedule(self._spec, request)[0])
 
     def _go_on(self, sampling: _Sampling, known: int, request: ContinueWish, how: Sample, ctx: Context) -> None:
         """`sampling` has all windows behind it. It is brought up to date after each step."""
         device, steps = self._components.device, request.steps
         ids = conditioning.added_ids(request.conditioning_fps, request.motion_bucket, 0.0)
-        with self._components.use("unet", phase="sample") as (unet,):
+        with self._components.use(unet_of(request), phase="sample") as (unet,):
+            unet = held_in(how.quantise, unet, ctx)
             ctx.step(sampling.window * steps + sampling.done, request.windows * steps)
+            levels, moved = schedule(self._spec, request), []
+            kernels = kernels_for(self._components, ctx, "the UNet")
             while sampling.window < request.windows:
                 before, known_TCHW = sampling.window * steps, sampling.made_TCHW[-known:]
                 network = Network(
@@ -159,23 +164,32 @@ class Continuing(Road):
                     guider=request.guidance,
                     how=how,
                     exact_savings=self._components.exact_savings,
+                    levels=levels,
+                    kernels=kernels,
                 )
                 x_BTCHW = sampling.x_BTCHW.to(device)
                 noise = seeded_noise(request.seed, x_BTCHW)
-                SAMPLERS[request.sampler](
-                    pinned(lambda x, sigma, network=network: denoise_v(network, x, sigma), known_TCHW[None].to(device)),
-                    x_BTCHW,
-                    schedule(self._spec, steps),
-                    reporting(sampling, self._spec, request, ctx, before, request.windows * steps),
-                    sampling.done,
-                    previous=sampling.denoised_BTCHW.to(device),
-                    noise=lambda step, noise=noise, before=before: noise(before + step),
+                denoise = pinned(
+                    lambda x, sigma, network=network: denoise_v(network, x, sigma), known_TCHW[None].to(device)
                 )
+                told = (before, request.windows * steps, network.resumable)
+                with reporting(sampling, self._spec, request, ctx, *told, kernels=kernels) as on_step:
+                    SAMPLERS[request.sampler](
+                        denoise,
+                        x_BTCHW,
+                        levels,
+                        on_step,
+                        sampling.done,
+                        previous=sampling.denoised_BTCHW.to(device),
+                        noise=lambda step, noise=noise, before=before: noise(before + step),
+                    )
                 new_TCHW = matched(torch.cat([known_TCHW, sampling.x_BTCHW[0, known:]]), sampling.look, known)[known:]
                 sampling.made_TCHW = torch.cat([sampling.made_TCHW, new_TCHW])
                 sampling.window, sampling.done = sampling.window + 1, 0
                 sampling.x_BTCHW = sampling.denoised_BTCHW = self._noise(new_TCHW, sampling.window, request)
                 ctx.keep(sampling.state())
+                moved += network.moved
+            tell(network.shortcuts, moved, ctx, guided=network.guided)
 
     def _decode_windows(
         self,

@@ -6,25 +6,23 @@ Shapes: B batch (1, or 2 with guidance: unconditional first), T frames, C channe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
 from studio.diffusion import guidance, sigmas
-from studio.diffusion.preview import latent_to_rgb
-from studio.diffusion.samplers import OnStep
 from studio.engines import exact
+from studio.engines.graphs import Recorded
+from studio.engines.kernels import EAGER, Kernels
+from studio.engines.shortcuts import Shortcuts
 from studio.engines.sv3d_unet import PerFrameUNet
-from studio.errors import StudioError
-from studio.media.clip import Clip
+from studio.errors import BadInput
 from studio.models.decoding import Wished
-from studio.models.sampling import Sample
-from studio.models.spec import VariantSpec
+from studio.models.sampling import DISTILLED, Sample, unet_of
 
 if TYPE_CHECKING:
-    from studio.context import Context
+    from studio.models.spec import VariantSpec
 
 _CELL = 8
 """Pixels on a side of one latent cell."""
@@ -93,8 +91,10 @@ class Network:
     Args:
         conditions: on any device.
         guider: one of `guidance.GUIDERS`.
-        how: which of the ways that differ by rounding alone.
+        how: which of the ways, most of which differ by rounding alone.
         exact_savings: computes what is constant over the run once (`studio.engines.exact`).
+        levels: the schedule, fp32 (steps + 1,) on the CPU; an approximate way asks for it.
+        kernels: how the exact savings' blocks compute.
     """
 
     def __init__(
@@ -108,11 +108,17 @@ class Network:
         guider: str = "linear",
         how: Sample = _AT_ONCE,
         exact_savings: bool = True,
+        levels: torch.Tensor | None = None,
+        kernels: Kernels = EAGER,
     ) -> None:
         assert how.ff_rows is None or exact_savings, "only rewritten feed-forwards take rows at a time"
-        self._unet = unet
-        guided = guidance_max > 1
-        self._weights_T = guidance.GUIDERS[guider](guidance_min, guidance_max, frames) if guided else None
+        self.shortcuts = None
+        if how.approximate is not None:
+            assert levels is not None, "an approximate way asks for the noise levels"
+            self.shortcuts = Shortcuts(how.approximate, levels)
+        self._unet = unet if kernels.recorder is None else Recorded(unet, kernels.recorder)
+        self.guided = guidance_max > 1
+        self._weights_T = guidance.GUIDERS[guider](guidance_min, guidance_max, frames) if self.guided else None
         context = conditions.embedding_B1C
         latent = conditions.latent_BCHW
         ids = conditions.added_ids_BN
@@ -122,43 +128,92 @@ class Network:
             latent = torch.cat([torch.zeros_like(latent), latent])
             ids = torch.cat([ids, ids])
         first = next(unet.parameters())
+        if self._weights_T is not None:
+            self._weights_T = self._weights_T.to(first.device)  # in the loop it would make the device wait
         context, latent = (t.to(first) for t in (context, latent))
         ids = ids.to(first.device)
         if exact_savings:
             exact.rewrite(unet)
-            prepared = exact.prepare(unet, context, ids, frames, ff_rows=how.ff_rows)
+            prepared = exact.prepare(unet, context, ids, frames, ff_rows=how.ff_rows, kernels=kernels)
         name = "vector" if isinstance(unet, PerFrameUNet) else "added_time_ids"
-        self._calls: list[tuple[torch.Tensor, dict[str, Any]]] = []
-        for some in [slice(None)] if how.branches_at_once else [slice(i, i + 1) for i in range(len(ids))]:
+        reuses = how.approximate is not None and how.approximate.cache_every > 1
+        assert exact_savings or not reuses, "only a rewritten UNet keeps what it reuses"
+
+        def call(some: slice, kept: exact.Kept | None) -> _Call:
             told: dict[str, Any] = {"encoder_hidden_states": context[some], name: ids[some]}
             if exact_savings:
                 told = {"encoder_hidden_states": prepared[some]}
-            self._calls.append((latent[some, None].expand(-1, frames, -1, -1, -1), told))
+            return _Call(latent[some, None].expand(-1, frames, -1, -1, -1), told, kept)
+
+        parts = [slice(None)] if how.branches_at_once else [slice(i, i + 1) for i in range(len(ids))]
+        self._calls = [call(some, exact.Kept() if reuses else None) for some in parts]
+        self._told_of_the_picture = self._calls[-1:]
+        if self.shortcuts is not None and len(ids) == 2 and how.branches_at_once:
+            self._told_of_the_picture = [call(slice(1, 2), self._calls[0].kept)]
 
     def __call__(self, scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         """v, fp32 (1, T, C, h, w)."""
-        v_BTCHW = self.branches(scaled_BTCHW, c_noise)
-        if self._weights_T is None:
-            return v_BTCHW
-        uncond_BTCHW, cond_BTCHW = v_BTCHW.chunk(2)
+        if self._weights_T is None or (self.shortcuts is not None and not self.shortcuts.guided(c_noise)):
+            return self._v(self._told_of_the_picture, scaled_BTCHW, c_noise)
+        uncond_BTCHW, cond_BTCHW = self.branches(scaled_BTCHW, c_noise).chunk(2)
         return guidance.guided(uncond_BTCHW, cond_BTCHW, self._weights_T)
 
     def branches(self, scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
         """v of each branch, not mixed: fp32 (B, T, C, h, w)."""
-        return torch.cat([self._v(latent, told, scaled_BTCHW, c_noise) for latent, told in self._calls])
+        return self._v(self._calls, scaled_BTCHW, c_noise)
 
-    def _v(
-        self, latent_BTCHW: torch.Tensor, told: dict[str, Any], scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor
-    ) -> torch.Tensor:
-        x_BTCHW = scaled_BTCHW.to(latent_BTCHW.dtype).expand(len(latent_BTCHW), -1, -1, -1, -1)
-        x_BTCHW = torch.cat([x_BTCHW, latent_BTCHW], dim=2)
-        return self._unet(x_BTCHW, c_noise, **told, return_dict=False)[0].float()
+    def resumable(self, step: int) -> bool:
+        """True where another run of the same schedule can go on with that step and do what this one would: where the
+        step needs nothing of the one before it."""
+        return self.shortcuts is None or self.shortcuts.whole_at(step)
+
+    @property
+    def moved(self) -> list[float]:
+        """By how much what is reused had changed from one whole evaluation to the next, relative (L2)."""
+        return [share for call in self._calls if call.kept is not None for share in call.kept.moved]
+
+    def _v(self, calls: list[_Call], scaled_BTCHW: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        whole = self.shortcuts is None or self.shortcuts.whole(c_noise)
+        found = []
+        for latent_BTCHW, told, kept in calls:
+            x_BTCHW = scaled_BTCHW.to(latent_BTCHW.dtype).expand(len(latent_BTCHW), -1, -1, -1, -1)
+            x_BTCHW = torch.cat([x_BTCHW, latent_BTCHW], dim=2)
+            if kept is not None:
+                told = {"encoder_hidden_states": exact.Reusing(told["encoder_hidden_states"], kept, whole)}
+            found.append(self._unet(x_BTCHW, c_noise, **told, return_dict=False)[0].float())
+        return torch.cat(found)
 
 
-def schedule(spec: VariantSpec, steps: int) -> torch.Tensor:
-    """fp32 (steps + 1,) on the CPU: the noise levels that the variant was trained for."""
-    facts = spec.facts
-    return sigmas.karras(steps, sigma_min=facts["sigma_min"], sigma_max=facts["sigma_max"], rho=facts["rho"])
+class _Call(NamedTuple):
+    """One call of the UNet: for one branch, or for all."""
+
+    latent_BTCHW: torch.Tensor
+    told: dict[str, Any]
+    kept: exact.Kept | None
+
+
+def schedule(spec: VariantSpec, request: Sampled) -> torch.Tensor:
+    """fp32 (steps + 1,) on the CPU: the noise levels that the UNet which samples was trained for.
+
+    Raises:
+        BadInput: the UNet for few steps was trained at fewer levels, or the variant has none.
+    """
+    facts, steps = spec.facts, request.steps
+    span = {name: facts[name] for name in ("sigma_min", "sigma_max", "rho")}
+    if unet_of(request) != DISTILLED:
+        return sigmas.karras(steps, **span)
+    trained = facts.get("distilled_levels")
+    if trained is None:
+        raise BadInput(
+            f"sampler: {spec.id} has no UNet for {request.sampler}.", "Choose another sampler.", field="sampler"
+        )
+    if steps > trained:
+        raise BadInput(
+            f"steps: {steps} is more than {request.sampler} takes ({trained}).",
+            "Lower steps (4 will do), or choose another sampler.",
+            field="steps",
+        )
+    return sigmas.every_so_many(steps, trained=trained, **span)
 
 
 def starting_noise(request: Wish, levels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -167,37 +222,3 @@ def starting_noise(request: Wish, levels: torch.Tensor, generator: torch.Generat
     return sigmas.initial_noise(
         torch.randn(1, request.frames, _LATENT_CHANNELS, *cells, generator=generator), levels[0]
     )
-
-
-class Steps(Protocol):
-    """Latents on their way from noise, on the host, and how many steps they have behind them."""
-
-    x_BTCHW: torch.Tensor
-    denoised_BTCHW: torch.Tensor
-    done: int
-
-    def state(self) -> dict[str, np.ndarray]:
-        """All that is needed to go on, as arrays by name."""
-        ...
-
-
-def reporting(sampling: Steps, spec: VariantSpec, request: Wish, ctx: Context, before: int, total: int) -> OnStep:
-    """Brings `sampling` up to date after each step, keeps it and reports it.
-
-    Args:
-        before: steps of the job that were finished before this sampling began, of `total`.
-    """
-
-    def on_step(done: int, x: torch.Tensor, denoised: torch.Tensor) -> None:
-        # Copying to the host also waits for the device, without which progress would run ahead of the work.
-        x, denoised = x.cpu(), denoised.cpu()
-        if not bool(torch.isfinite(x).all()):
-            raise StudioError(
-                f"{spec.id} gave numbers that are not finite at step {done}.",
-                "Lower guidance, or set precision to fp32.",
-            )
-        sampling.x_BTCHW, sampling.denoised_BTCHW, sampling.done = x, denoised, done
-        ctx.keep(sampling.state())
-        ctx.step(before + done, total, preview=lambda: Clip(latent_to_rgb(denoised[0]), request.export_fps))
-
-    return on_step

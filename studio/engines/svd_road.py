@@ -18,15 +18,19 @@ import torch
 from studio.diffusion.precondition import denoise_v
 from studio.diffusion.samplers import SAMPLERS, seeded_noise
 from studio.engines.clip_decode import decode_clip
+from studio.engines.kernels import kernels_for
+from studio.engines.progress import reporting
+from studio.engines.quantised import held_in
+from studio.engines.shortcuts import tell
 from studio.engines.svd_encode import Encoder, as_pixels
-from studio.engines.svd_network import Conditioning, Network, Wish, reporting, schedule, starting_noise
+from studio.engines.svd_network import Conditioning, Network, Wish, schedule, starting_noise
 from studio.models.decoding import Decode
-from studio.models.sampling import Sample
-from studio.models.spec import VariantSpec
+from studio.models.sampling import Sample, unet_of
 
 if TYPE_CHECKING:
     from studio.context import Context
     from studio.models.run import Run
+    from studio.models.spec import VariantSpec
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Road:
 
     def _begin(self, picture: np.ndarray, added_ids: torch.Tensor, request: Wish, run: Run, ctx: Context) -> Sampling:
         """Before the first step. CLIP and the VAE see the same picture, the VAE with noise on it."""
+        levels = schedule(self._spec, request)  # which may refuse, before anything is computed
         generator = torch.Generator().manual_seed(request.seed)
         encoder = Encoder(self._components, run, ctx, total=2)
         pixels_BCHW = as_pixels(picture)
@@ -101,14 +106,16 @@ class Road:
             encoder.latent(pixels_BCHW + request.noise_augmentation * noise_BCHW),
             added_ids,
         )
-        x_BTCHW = starting_noise(request, schedule(self._spec, request.steps), generator)
+        x_BTCHW = starting_noise(request, levels, generator)
         return Sampling(conditions, x_BTCHW, denoised_BTCHW=x_BTCHW)
 
     def _sample(self, sampling: Sampling, request: Wish, how: Sample, ctx: Context) -> None:
         """`sampling` is at its last step: x has become the scaled latents. It is brought up to date after each step."""
         device = self._components.device
-        with self._components.use("unet", phase="sample") as (unet,):
+        with self._components.use(unet_of(request), phase="sample") as (unet,):
+            unet = held_in(how.quantise, unet, ctx)
             ctx.step(sampling.done, request.steps)
+            levels, kernels = schedule(self._spec, request), kernels_for(self._components, ctx, "the UNet")
             network = Network(
                 unet,
                 sampling.conditions,
@@ -118,17 +125,22 @@ class Road:
                 guider=request.guidance,
                 how=how,
                 exact_savings=self._components.exact_savings,
+                levels=levels,
+                kernels=kernels,
             )
             x_BTCHW = sampling.x_BTCHW.to(device)
-            SAMPLERS[request.sampler](
-                lambda x, sigma: denoise_v(network, x, sigma),
-                x_BTCHW,
-                schedule(self._spec, request.steps),
-                reporting(sampling, self._spec, request, ctx, 0, request.steps),
-                sampling.done,
-                previous=sampling.denoised_BTCHW.to(device),
-                noise=seeded_noise(request.seed, x_BTCHW),
-            )
+            steps = (0, request.steps, network.resumable)
+            with reporting(sampling, self._spec, request, ctx, *steps, kernels=kernels) as on_step:
+                SAMPLERS[request.sampler](
+                    lambda x, sigma: denoise_v(network, x, sigma),
+                    x_BTCHW,
+                    levels,
+                    on_step,
+                    sampling.done,
+                    previous=sampling.denoised_BTCHW.to(device),
+                    noise=seeded_noise(request.seed, x_BTCHW),
+                )
+            tell(network.shortcuts, network.moved, ctx, guided=network.guided)
 
     def _decode(self, latent_TCHW: torch.Tensor, how: Decode, ctx: Context, *, fp32: bool = False) -> np.ndarray:
         """uint8 (T, H, W, 3).
@@ -137,4 +149,6 @@ class Road:
             fp32: whatever the VAE's own precision is.
         """
         with self._components.use("vae", phase="decode") as (vae,):
-            return decode_clip(vae, latent_TCHW.to(self._components.device), how, ctx, fp32=fp32)
+            latent_TCHW = latent_TCHW.to(self._components.device)
+            kernels = kernels_for(self._components, ctx, "the decoder")
+            return decode_clip(vae, latent_TCHW, how, ctx, fp32=fp32, kernels=kernels)

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from studio.engines.convert.load import open_component
-from studio.engines.diffusers_folder import open_folder
-from studio.engines.networks import build, set_trained_eps
+from studio.engines.convert.load import open_component, open_video_unet
+from studio.engines.convert.parts import read_part
+from studio.engines.diffusers_folder import open_as, open_folder, read_config
+from studio.engines.networks import build, build_empty, set_trained_eps
 from studio.engines.weights.carrier import Carrier
+from studio.engines.weights.layout import Opened
 from studio.engines.weights.module_weights import ModuleWeights
+from studio.models.checkpoint import read_checkpoint
 from studio.models.costs.svd_units import UNET_UNITS
-from studio.models.installed import Installed
+from studio.models.sampling import DISTILLED
+from studio.models.unet_file import unet_layout
 from studio.models.weights import Report
+
+if TYPE_CHECKING:
+    from studio.models.installed import Installed
+
+CHANNELS_LAST = ("unet", DISTILLED, "vae")
+"""The components made of convolutions, whose weights may lie with their channels last."""
 
 
 def open_weights(
-    component: str, installed: Installed, device: str, dtype: str, *, carrier: Carrier | None = None
+    component: str,
+    installed: Installed,
+    device: str,
+    dtype: str,
+    *,
+    carrier: Carrier | None = None,
+    channels_last: bool = False,
 ) -> ModuleWeights:
     """The weights of one component, in its files, from a diffusers folder or a single-file checkpoint.
 
@@ -26,20 +42,29 @@ def open_weights(
 
     Args:
         carrier: how they get to the device; the device's own way by default.
+        channels_last: the weights of convolutions lie so.
 
     Raises:
         BadInput: the files are missing, damaged or of another class.
     """
-    if installed.layout == "sgm":
+    if component == DISTILLED:
+        opened = _open_distilled(installed)
+    elif installed.layout == "sgm":
         opened = open_component(component, installed.root)
     else:
         opened = open_folder(lambda config: build(component, config), installed.weights[component])
-    if component != "unet":
-        return ModuleWeights(opened, device, dtype, carrier=carrier)
+    if component not in ("unet", DISTILLED):
+        return ModuleWeights(opened, device, dtype, carrier=carrier, channels_last=channels_last)
     set_trained_eps(opened.module)
     units = list(unet_units(opened.module))
     return ModuleWeights(
-        opened, device, dtype, units=[u.module for u in units], stay_first=stay_first(units), carrier=carrier
+        opened,
+        device,
+        dtype,
+        units=[u.module for u in units],
+        stay_first=stay_first(units),
+        carrier=carrier,
+        channels_last=channels_last,
     )
 
 
@@ -51,6 +76,18 @@ def load(component: str, installed: Installed, device: str, dtype: str, report: 
         DoesNotFit: memory ran out.
     """
     return open_weights(component, installed, device, dtype).place(report)
+
+
+def _open_distilled(installed: Installed) -> Opened:
+    """The UNet for few steps: under diffusers' names it has no config, but is the same network as the variant's own."""
+    path = installed.files(DISTILLED)[0]
+    if unet_layout(path) == "sgm":
+        return open_video_unet(path)
+    if installed.layout == "sgm":
+        config = read_part(read_checkpoint(installed.root), "unet").config
+    else:
+        config = read_config(installed.weights["unet"].parent)
+    return open_as(build_empty("unet", config), path)
 
 
 class Unit(NamedTuple):

@@ -24,12 +24,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock, TemporalResnetBlock
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
-from torch.nn import functional
 
+from studio.engines.block_functions import (
+    add_share,
+    moments,
+    normed_conv,
+    picture,
+    picture_projections,
+    residual,
+)
+from studio.engines.exact_blocks import residual_weights
+from studio.engines.kernels import EAGER, Kernels
 from studio.models import decoding
 
 SLICE_PIXELS = decoding.SLICE_PIXELS
@@ -51,6 +61,7 @@ def decode_whole(
     recompute: bool = False,
     keep_on_host: bool = False,
     slice_pixels: int = SLICE_PIXELS,
+    kernels: Kernels = EAGER,
 ) -> torch.Tensor:
     """Pixels in about [-1, 1], fp32 (T, 3, H, W): what the decoder gives for all frames at once, but for rounding.
 
@@ -62,8 +73,9 @@ def decode_whole(
             less memory at 25 frames of 1024x576, for 9 % more work.
         keep_on_host: the clip's tensors lie in host memory, and no more than a few slices on the device.
         slice_pixels: most pixels at a time; one frame, or one row of all frames, is the least.
+        kernels: how the work is done on the device.
     """
-    stages = list(_stages(decoder))
+    stages = list(_stages(decoder, kernels))
     count, _, height, width = latent_TCHW.shape
     total = sum(len(s) for s in _all_slices(stages, count, height, width, slice_pixels))
     done = 0
@@ -112,7 +124,7 @@ class _PerFrame:
                 h = layer(h)
             if out_TCHW is None:
                 shape = (len(x_TCHW), *h.shape[1:])
-                out_TCHW = x_TCHW if x_TCHW.shape == shape else x_TCHW.new_empty(shape)
+                out_TCHW = x_TCHW if x_TCHW.shape == shape else _empty_as(h, shape, x_TCHW.device)
             out_TCHW[some] = h
             del h
             tick()
@@ -125,6 +137,7 @@ class _ThroughTime:
 
     block: TemporalResnetBlock
     share: float
+    kernels: Kernels
 
     def run(
         self,
@@ -135,51 +148,47 @@ class _ThroughTime:
         tick: Callable[[], None],
     ) -> None:
         """Adds the block's change to x, in place."""
-        block, rows = self.block, _rows(x_TCHW, slice_pixels)
-        seen = _Moments(block.norm1)
+        block, rows, kernels = self.block, _rows(x_TCHW, slice_pixels), self.kernels
+        seen = _Moments(block.norm1, kernels)
         for some in rows:
             seen.add(x_TCHW[:, :, some].to(device))
             tick()
-        hidden = _Moments(block.norm2)
-        kept_CTHW = None if recompute else x_TCHW.new_empty(x_TCHW.transpose(0, 1).shape)
+        hidden = _Moments(block.norm2, kernels)
+        kept_TCHW = None
         for some in rows:
-            h_1CTHW = self._first(x_TCHW[:, :, some].to(device), seen)
-            hidden.add(h_1CTHW[0].transpose(0, 1))
-            if kept_CTHW is not None:
-                kept_CTHW[:, :, some] = h_1CTHW[0]
-            del h_1CTHW
+            h_TCHW = seen.normed(x_TCHW[:, :, some].to(device), block.conv1)
+            hidden.add(h_TCHW)
+            if not recompute:
+                if kept_TCHW is None:
+                    kept_TCHW = _empty_as(h_TCHW, x_TCHW.shape, x_TCHW.device)
+                kept_TCHW[:, :, some] = h_TCHW
+            del h_TCHW
             tick()
         for some in rows:
             rows_TCHW = x_TCHW[:, :, some].to(device)
-            h_1CTHW = self._first(rows_TCHW, seen) if kept_CTHW is None else kept_CTHW[None, :, :, some].to(device)
-            h_1CTHW = block.conv2(functional.silu(hidden.normalise(h_1CTHW), inplace=True))
-            rows_TCHW.add_(h_1CTHW[0].transpose(0, 1), alpha=self.share)
+            h_TCHW = seen.normed(rows_TCHW, block.conv1) if kept_TCHW is None else kept_TCHW[:, :, some].to(device)
+            h_TCHW = hidden.normed(h_TCHW, block.conv2)
+            rows_TCHW = kernels.run(add_share, rows_TCHW, h_TCHW, self.share)
             if rows_TCHW.device != x_TCHW.device:
                 x_TCHW[:, :, some] = rows_TCHW
-            del h_1CTHW, rows_TCHW
+            del h_TCHW, rows_TCHW
             tick()
-
-    def _first(self, rows_TCHW: torch.Tensor, seen: _Moments) -> torch.Tensor:
-        """The block up to its second norm."""
-        return self.block.conv1(functional.silu(seen.normalise(rows_TCHW.transpose(0, 1)[None]), inplace=True))
 
 
 class _Moments:
     """Mean and variance of a group norm's groups, collected slice by slice, in fp32."""
 
-    def __init__(self, norm: nn.GroupNorm) -> None:
+    def __init__(self, norm: nn.GroupNorm, kernels: Kernels) -> None:
         self._norm = norm
+        self._kernels = kernels
         self._count = 0
         self._mean_G = self._squares_G = torch.zeros(())
 
     def add(self, x_TCHW: torch.Tensor) -> None:
         """Takes these values in."""
         groups = self._norm.num_groups
-        # Contiguous, so that a part of a tensor and a copy of that part are added up in the same order.
-        x_TCHW = x_TCHW.to(torch.float32, memory_format=torch.contiguous_format)
-        x_TGNHW = x_TCHW.unflatten(1, (groups, -1))
         count = x_TCHW.numel() // groups
-        variance_G, mean_G = torch.var_mean(x_TGNHW, dim=(0, 2, 3, 4), correction=0)
+        variance_G, mean_G = self._kernels.run(moments, x_TCHW, groups=groups)
         if not self._count:
             self._count, self._mean_G, self._squares_G = count, mean_G, variance_G * count
             return
@@ -189,27 +198,26 @@ class _Moments:
         self._mean_G = self._mean_G + apart_G * (count / total)
         self._count = total
 
-    def normalise(self, x_1CTHW: torch.Tensor) -> torch.Tensor:
-        """The group norm of a part of what was taken in: a new tensor of its dtype."""
+    def normed(self, x_TCHW: torch.Tensor, conv: nn.Conv3d) -> torch.Tensor:
+        """The group norm of a part of what was taken in, then SiLU and that convolution: a new tensor of its dtype."""
         norm = self._norm
         size = norm.num_channels // norm.num_groups
         mean_C = self._mean_G.repeat_interleave(size)
         variance_C = (self._squares_G / self._count).repeat_interleave(size)
-        # With the statistics given, batch norm is any norm: one kernel that computes in fp32 for half precision too.
-        return functional.batch_norm(
-            x_1CTHW.contiguous(), mean_C, variance_C, norm.weight.float(), norm.bias.float(), eps=norm.eps
+        return self._kernels.run(
+            normed_conv, x_TCHW, mean_C, variance_C, norm.weight, norm.bias, conv.weight, conv.bias, eps=norm.eps
         )
 
 
-def _stages(decoder: TemporalDecoder) -> Iterator[_PerFrame | _ThroughTime]:
+def _stages(decoder: TemporalDecoder, kernels: Kernels) -> Iterator[_PerFrame | _ThroughTime]:
     layers: list[Callable[[torch.Tensor], torch.Tensor]] = []
     for part in _parts(decoder):
         if isinstance(part, SpatioTemporalResBlock):
-            yield _PerFrame((*layers, _Residual(part.spatial_res_block)))
-            yield _ThroughTime(part.temporal_res_block, _temporal_share(part))
+            yield _PerFrame((*layers, _Residual(part.spatial_res_block, kernels)))
+            yield _ThroughTime(part.temporal_res_block, _temporal_share(part), kernels)
             layers = []
         else:
-            layers.append(part)
+            layers.append(_Attending(part, kernels) if isinstance(part, Attention) else part)
     yield _PerFrame(tuple(layers))
 
 
@@ -235,12 +243,38 @@ class _Residual:
     """A spatial res block without its division by 1."""
 
     block: ResnetBlock2D
+    kernels: Kernels
 
     def __call__(self, x_TCHW: torch.Tensor) -> torch.Tensor:
-        block = self.block
-        h = block.conv1(functional.silu(block.norm1(x_TCHW), inplace=True))
-        h = block.conv2(functional.silu(block.norm2(h), inplace=True))
-        return h.add_(x_TCHW if block.conv_shortcut is None else block.conv_shortcut(x_TCHW))
+        norm1, norm2 = self.block.norm1, self.block.norm2
+        weights = residual_weights(self.block)
+        return self.kernels.run(residual, x_TCHW, None, *weights, groups=norm1.num_groups, eps=(norm1.eps, norm2.eps))
+
+
+@dataclass(frozen=True)
+class _Attending:
+    """The attention of the middle block: one head as wide as its channels, over each picture."""
+
+    attention: Attention
+    kernels: Kernels
+
+    def __call__(self, x_TCHW: torch.Tensor) -> torch.Tensor:
+        attention, norm = self.attention, self.attention.group_norm
+        layers = (attention.to_q, attention.to_k, attention.to_v)
+        q, k, v = self.kernels.run(
+            picture_projections,
+            x_TCHW,
+            norm.weight,
+            norm.bias,
+            *(tensor for layer in layers for tensor in (layer.weight, layer.bias)),
+            heads=attention.heads,
+            groups=norm.num_groups,
+            eps=norm.eps,
+        )
+        seen_TSC = self.kernels.attend(q, k, v).transpose(1, 2).flatten(2)
+        del q, k, v
+        out = attention.to_out[0]
+        return self.kernels.run(picture, seen_TSC, x_TCHW, out.weight, out.bias)
 
 
 def _temporal_share(block: SpatioTemporalResBlock) -> float:
@@ -248,6 +282,13 @@ def _temporal_share(block: SpatioTemporalResBlock) -> float:
     assert mixer.merge_strategy == "learned"
     alpha = float(torch.sigmoid(mixer.mix_factor.float()))
     return alpha if mixer.switch_spatial_to_temporal_mix else 1 - alpha
+
+
+def _empty_as(like: torch.Tensor, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Memory of that shape there, in the memory format of `like`: its channels last where they are last in that."""
+    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    form = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=device, memory_format=form)
 
 
 def _slices(length: int, pixels_each: int, slice_pixels: int) -> list[slice]:

@@ -18,6 +18,7 @@ from studio.jobs.deliver import unfinished_folders
 from studio.jobs.estimate import Estimate, profile_key
 from studio.jobs.job import Job, failed
 from studio.jobs.ledgers import LedgerFile
+from studio.jobs.live import Live, without_superseded
 from studio.jobs.order import start_order
 from studio.jobs.resume import Resume, forget
 from studio.jobs.runners import Runner
@@ -33,29 +34,15 @@ MAX_ATTEMPTS_GETTING_ON = 5
 """For a job that got further each time than the time before."""
 MOST_EXPECTED = 16
 """So many waiting jobs the device process is told of."""
-_SUPERSEDED = (events.Loading, events.Step, events.Preview, events.Writing, events.Queued)
 _KEPT_LIVES = 200
 _KEEPING = 10
 """Times the grace that a cancelled job has which keeps what it has made."""
 
 
-class _Live:
-    """What is known of a job beyond the journal while its process lives."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.progress: Event | None = None
-        self.preview: str | None = None
-        self.notices: list[str] = []
-        self.estimate: Estimate | None = None
-        self.started = 0.0
-        self.cancelled = False
-        self.kept_steps = 0
-        self.version = 0
-
-
 class Dispatcher:
-    """Starts waiting jobs, one at a time, on a thread of its own.
+    """Starts waiting jobs on a thread of its own: one at a time, and the next one while the last one's file is written.
+
+    A job that is tried again runs alone, so that a process that dies once more says whose fault it is.
 
     Args:
         make_runner: builds the runner from its two callbacks (event, lost job's id).
@@ -72,8 +59,9 @@ class Dispatcher:
         self._journal = journal
         self._owner = owner
         self._changed = threading.Condition()
-        self._lives: dict[str, _Live] = {}
+        self._lives: dict[str, Live] = {}
         self._running: str | None = None
+        self._writing: str | None = None
         self._in_place: str | None = None
         self._overtaken: dict[str, int] = {}
         self._queue_changed = False
@@ -116,11 +104,11 @@ class Dispatcher:
         seen = 0
         while True:
             with self._changed:
-                live = self._lives.setdefault(job_id, _Live())
+                live = self._lives.setdefault(job_id, Live())
                 self._changed.wait_for(lambda: len(live.events) > seen or self._closing, timeout=1.0)  # noqa: B023
                 fresh, seen = live.events[seen:], len(live.events)
                 closing = self._closing
-            yield from _without_superseded(fresh)
+            yield from without_superseded(fresh)
             if any(is_last(e) for e in fresh) or (closing and not fresh):
                 return
             if not fresh and not self._journal.get(job_id).open:
@@ -134,7 +122,7 @@ class Dispatcher:
             self.wake()
             return
         with self._changed:
-            if self._running != job.id:
+            if job.id not in (self._running, self._writing):
                 return
             live = self._lives[job.id]
             first, live.cancelled = not live.cancelled, True
@@ -148,8 +136,10 @@ class Dispatcher:
 
     def _force(self, job_id: str, grace_s: float) -> None:
         with self._changed:
-            still = self._running == job_id
-        if still:
+            both = {self._running, self._writing} - {None}
+            for other in both - {job_id} if job_id in both else ():
+                self._lives[other].spared = True
+        if job_id in both:
             log.warning("job %s did not stop in %g s; stopping its process", job_id, grace_s)
             self.runner.kill()
 
@@ -158,16 +148,16 @@ class Dispatcher:
         with self._changed:
             self._closing = True
             self._closed.set()
-            running = self._running
+            both = {self._running, self._writing} - {None}
             self._changed.notify_all()
-        if running is not None:
-            self.runner.cancel(running)
+        for job_id in both:
+            self.runner.cancel(job_id)
         self.runner.close()
         for thread in self._threads:
             thread.join(timeout=5)
         self._ledger_file.close()
-        if running is not None:
-            self._journal.update(running, if_state=("running",), state="interrupted", ended_at=time.time())
+        for job_id in both:
+            self._journal.update(job_id, if_state=("running",), state="interrupted", ended_at=time.time())
 
     # --- starting ---------------------------------------------------------------------------------------------
 
@@ -233,6 +223,8 @@ class Dispatcher:
         """The job to start now; whom it overtakes is remembered, so that nobody waits for ever."""
         waiting = self._journal.queue(self._owner)
         job = next(self._order(waiting), None)
+        if job is not None and job.attempt and self._writing is not None:
+            return None
         if job is not None:
             place = waiting.index(job)
             counts = {other.id: self._overtaken.get(other.id, 0) + (i < place) for i, other in enumerate(waiting)}
@@ -247,14 +239,21 @@ class Dispatcher:
             with self._changed:  # cancelled in this moment
                 self._running = None
             return
+
+        def freed() -> None:
+            with self._changed:
+                if self._running == job.id and attempt == 1:
+                    self._running, self._writing = None, job.id
+                    self._changed.notify_all()
+
         with self._changed:
-            live = self._lives.setdefault(job.id, _Live())
+            live = self._lives.setdefault(job.id, Live())
             live.estimate = Estimate(self._journal.profile(profile_key(job.mode, job.request)))
             live.started = time.monotonic()
             live.progress = live.preview = None
             self._in_place = job.variant
         self._tell(events.Started(job_id=job.id, attempt=attempt))
-        self.runner.run(self.task(job))
+        self.runner.run(self.task(job), freed)
 
     def task(self, job: Job) -> Task:
         """What the runner is given for this job."""
@@ -283,7 +282,7 @@ class Dispatcher:
     def _end(self, event: Event) -> None:
         job_id = event.job_id
         with self._changed:
-            live = self._lives.setdefault(job_id, _Live())
+            live = self._lives.setdefault(job_id, Live())
             cancelled, closing = live.cancelled, self._closing
         values: dict[str, Any] = {"ended_at": time.time(), "notices": self._all_notices(job_id, live)}
         if isinstance(event, events.Finished):
@@ -297,38 +296,42 @@ class Dispatcher:
         forget(self._settings.home, job_id)
         self._journal.update(job_id, **values)
         with self._changed:
-            if self._running == job_id:
-                self._running = None
+            self._let_go(job_id)
         self._tell(event)
 
-    def _all_notices(self, job_id: str, live: _Live) -> list[str]:
+    def _let_go(self, job_id: str) -> None:
+        self._running = None if self._running == job_id else self._running
+        self._writing = None if self._writing == job_id else self._writing
+        self._changed.notify_all()
+
+    def _all_notices(self, job_id: str, live: Live) -> list[str]:
         return list(dict.fromkeys((*self._journal.get(job_id).notices, *live.notices)))
 
-    def _learn(self, job_id: str, live: _Live) -> None:
+    def _learn(self, job_id: str, live: Live) -> None:
         if live.estimate is None:
             return
         job = self._journal.get(job_id)
         self._journal.keep_profile(profile_key(job.mode, job.request), live.estimate.finish())
 
     def _on_lost(self, job_id: str) -> None:
-        """The device process died while it ran this job."""
+        """The device process died while it ran this job, or wrote its file."""
         job = self._journal.get(job_id)
         sweep_work(self._settings, job_id, self._journal.target(job_id))
         with self._changed:
-            live = self._lives.setdefault(job_id, _Live())
+            live = self._lives.setdefault(job_id, Live())
             cancelled, closing = live.cancelled, self._closing
         kept_steps = self._kept_steps(job)
         further = kept_steps > live.kept_steps
         if cancelled or closing:
             self._end(events.CancelledEvent(job_id=job_id))
-        elif job.attempt < MAX_ATTEMPTS or (further and job.attempt < MAX_ATTEMPTS_GETTING_ON):
-            self._journal.update(job_id, state="queued")
+        elif live.spared or job.attempt < MAX_ATTEMPTS or (further and job.attempt < MAX_ATTEMPTS_GETTING_ON):
+            self._journal.update(job_id, state="queued", attempt=job.attempt - live.spared)
+            why = "was stopped with another job" if live.spared else "stopped unexpectedly"
             then = f"going on from step {kept_steps + 1}" if kept_steps else "trying once more"
-            self._tell(events.Notice(job_id=job_id, message=f"The device process stopped unexpectedly; {then}."))
+            self._tell(events.Notice(job_id=job_id, message=f"The device process {why}; {then}."))
             with self._changed:
-                live.kept_steps = kept_steps
-                self._running = None
-                self._changed.notify_all()
+                live.kept_steps, live.spared = kept_steps, False
+                self._let_go(job_id)
         else:
             times = "twice" if job.attempt == 2 else f"{job.attempt} times"
             lost = DeviceLost(
@@ -344,7 +347,7 @@ class Dispatcher:
 
     def _tell(self, event: Event) -> None:
         with self._changed:
-            live = self._lives.setdefault(event.job_id, _Live())
+            live = self._lives.setdefault(event.job_id, Live())
             if isinstance(event, (events.Loading, events.Step, events.Writing)):
                 live.progress = event
             elif isinstance(event, events.Preview):
@@ -372,11 +375,3 @@ def sweep_work(settings: Settings, job_id: str, target: Path) -> None:
         part.unlink(missing_ok=True)
     for part in unfinished_folders(target.parent):
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _without_superseded(fresh: list[Event]) -> Iterator[Event]:
-    for i, event in enumerate(fresh):
-        later = fresh[i + 1] if i + 1 < len(fresh) else None
-        same_stage = getattr(event, "stage", None) == getattr(later, "stage", None)
-        if not (isinstance(event, _SUPERSEDED) and type(event) is type(later) and same_stage):
-            yield event

@@ -15,7 +15,7 @@ _TELLING_UNITS = 5
 
 def profile_key(mode: str, request: Mapping[str, Any]) -> str:
     """Names the kind of job: requests of one kind take about as long as each other."""
-    knobs = ("variant", "frames", "width", "height", "steps", "sampler", "decode", "decode_chunk", "format")
+    knobs = ("variant", "frames", "width", "height", "steps", "sampler", "speed", "decode", "decode_chunk", "format")
     painting = ("painter", "refiner", "refine_from", "make", "candidates", "paint_steps", "paint_sampler")
     filling = ("clip", "factor", "slow_motion", "windows")
     turning = ("size", "views", "turntable", "turntable_frames", "turntable_size", "mesh_grid", "texture")

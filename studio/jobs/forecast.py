@@ -82,7 +82,7 @@ class Forecast:
             "dtype": facts.dtype if facts else None,
             "rates_measured": facts.measured if facts else False,
             "budget_bytes": plans.budget_bytes if plans else None,
-            "weights_bytes": sum(self.spec.component_bytes.values()) if chosen is None else chosen.weights_bytes,
+            "weights_bytes": _needed_bytes(self.spec) if chosen is None else chosen.weights_bytes,
             "peak_bytes": chosen.peak_bytes if chosen else 0,
             "seconds": None if self.seconds is None else round(self.seconds, 1),
             "exact": chosen.exact if chosen else True,
@@ -96,6 +96,10 @@ class Forecast:
             return {**data, "peak_bytes": plans.least_bytes, "message": plans.message, "remedy": plans.remedy}
         data |= {k: v for k, v in chosen.public().items() if k != "seconds"}
         return {**data, "cheaper": _other(plans.cheaper, chosen), "dearer": _other(plans.dearer, chosen)}
+
+
+def _needed_bytes(spec: VariantSpec) -> int:
+    return sum(nbytes for component, nbytes in spec.component_bytes.items() if component not in spec.extras)
 
 
 def _other(plan: Plan | None, chosen: Plan) -> dict[str, Any] | None:

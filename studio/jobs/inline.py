@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from studio.errors import DeviceLost
-from studio.events import Event
+from studio.events import Event, is_last
 from studio.jobs.execute import execute
 from studio.jobs.health import Health, LeakGuard
 from studio.jobs.job import failed
@@ -57,10 +57,10 @@ def work(settings_json: str, task_json: str) -> Iterator[str]:
     task = Task.model_validate_json(task_json)
     shop, health = workshop(settings)
     flag = settings.scratch / f"{task.job_id}.cancel"
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    lines: queue.SimpleQueue[tuple[bool, str] | None] = queue.SimpleQueue()
 
     def emit(event: Event) -> None:
-        lines.put(json.dumps({"event": event.model_dump(mode="json")}))
+        lines.put((is_last(event), json.dumps({"event": event.model_dump(mode="json")})))
 
     def run() -> None:
         try:
@@ -73,10 +73,11 @@ def work(settings_json: str, task_json: str) -> Iterator[str]:
     thread = threading.Thread(target=run, name=f"work {task.job_id}", daemon=True)
     thread.start()
     last = None
-    for line in iter(lines.get, None):
-        if last is not None:
-            yield last
-        last = line
+    for ends, line in iter(lines.get, None):
+        if ends:
+            last = line
+        else:
+            yield line
     thread.join()
     flag.unlink(missing_ok=True)
     # the ledger goes before the job's last event, so that whoever waits for that event finds it

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from studio.errors import BadInput
+from studio.errors import BadInput, NotInstalled
 from studio.finish import Shape, expect, parse_steps
 from studio.jobs.inputs import find_input, find_lora, is_reference, keep_input
 from studio.media.write import check_format
 from studio.models.catalog import Catalog
+from studio.models.sampling import DISTILLED
+from studio.models.spec import Capability, VariantSpec
 from studio.modes import Mode, Request, all_modes
 from studio.modes.request import MAX_SEED, bad_field, check_option
 from studio.settings import Settings
+
+_SHAPE = {"width", "height"}
 
 
 def mode_of(given: Mapping[str, Any]) -> Mode:
@@ -56,12 +60,17 @@ def read_examples(mode: Mode, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def complete(
-    given: Mapping[str, Any], catalog: Catalog, presets: Mapping[str, Mapping[str, Any]]
+    given: Mapping[str, Any],
+    catalog: Catalog,
+    presets: Mapping[str, Mapping[str, Any]],
+    *,
+    distilled: Callable[[VariantSpec], bool] = lambda spec: False,
 ) -> tuple[Request, list[str]]:
     """The request with nothing left open, and what the user should know about it.
 
     Args:
         given: fields, the mode's id under ``mode``, and a preset's id under ``preset`` if one is wanted.
+        distilled: whether a variant's few-step UNet is installed.
 
     Raises:
         BadInput: names the field, what was given and what is possible.
@@ -75,7 +84,7 @@ def complete(
         chosen = {k: v for k, v in presets[preset].items() if k != "title"}
         fields = {**chosen, **{k: v for k, v in fields.items() if v is not None}}
     request = _validated(mode, fields)
-    filled, notices = _fill(request, mode, catalog)
+    filled, notices = _fill(request, mode, catalog, distilled)
     if filled["seed"] is None:
         filled["seed"] = secrets.randbelow(MAX_SEED + 1)
     return _validated(mode, filled), notices
@@ -88,8 +97,13 @@ def _validated(mode: Mode, fields: Mapping[str, Any]) -> Request:
         raise bad_field(e, mode.request) from e
 
 
-def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any], list[str]]:
-    """The request's values with the chosen variants' defaults, held to their bounds; what no variant uses is None."""
+def _fill(
+    request: Request, mode: Mode, catalog: Catalog, distilled: Callable[[VariantSpec], bool]
+) -> tuple[dict[str, Any], list[str]]:
+    """The request's values with the chosen variants' defaults, held to their bounds; what no variant uses is None.
+
+    At a speed that a variant has defaults of its own for, these stand instead of its usual ones.
+    """
     values, notices, heard, resting = request.model_dump(), [], set(), set()
     used = mode.used_roles(request, catalog)
     for role, capabilities in mode.roles.items():
@@ -99,12 +113,20 @@ def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any
             values[role] = values[role] if role == "variant" else None
             continue
         spec = catalog.get(values[role], field=role)
-        options = spec.options_for(*capabilities, field=role)
+        able = spec.capability_for(*capabilities, field=role)
+        options = able.options
         heard |= set(options)
+        hurried = _hurried(values, able, spec, distilled)
+        values |= hurried
+        if hurried:
+            listed = ", ".join(f"{field} to {value}" for field, value in hurried.items())
+            notices.append(f"speed: {values['speed']} sets {listed}.")
         for field, option in options.items():
             if values[field] is None:
                 values[field] = option.default
             check_option(field, values[field], option, spec.id)
+            if field in hurried:
+                continue
             if option.trained is not None and values[field] not in option.trained:
                 best = ", ".join(map(str, option.trained))
                 notices.append(f"{field}: {spec.id} was trained at {best}; {values[field]} may look worse.")
@@ -114,6 +136,31 @@ def _fill(request: Request, mode: Mode, catalog: Catalog) -> tuple[dict[str, Any
             notices.append(f"{field}: {chosen} does not use it; ignored.")
         values[field] = None
     return values, notices
+
+
+def _hurried(
+    values: Mapping[str, Any], able: Capability, spec: VariantSpec, distilled: Callable[[VariantSpec], bool]
+) -> dict[str, Any]:
+    """What the speed that is asked for says of the fields that were left open.
+
+    Raises:
+        NotInstalled: the sampler for few steps is asked for, and the UNet that it goes with is not here.
+    """
+    open_fields: dict[str, Any] = {}
+    if values.get("speed") is not None and "speed" in able.options:
+        another = values["sampler"] not in (None, "lcm")  # then it is the variant's own UNet that samples
+        set_there = able.at_speed(values["speed"], distilled=distilled(spec) and not another)
+        open_fields = {field: value for field, value in set_there.items() if values[field] is None}
+    if not set(open_fields) >= _SHAPE:  # one side of a shape, with another one's other side, is no shape
+        open_fields = {field: value for field, value in open_fields.items() if field not in _SHAPE}
+    extra = spec.extras.get(DISTILLED)
+    if values.get("sampler") == "lcm" and extra is not None and not distilled(spec):
+        raise NotInstalled(
+            f"sampler: lcm runs {extra.title}, a UNet for few steps, which is not here.",
+            f"python -m studio models pull {spec.id} --with {extra.purpose}",
+            field="sampler",
+        )
+    return open_fields
 
 
 def variant_fields(mode: Mode, catalog: Catalog) -> set[str]:

@@ -1,4 +1,7 @@
-"""Who runs a task: this process, or a child that owns the device. One task at a time, either way."""
+"""Who runs a task: this process, or a child that owns the device.
+
+One task at a time; a child may write the last one's file beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from typing import IO, Any, Protocol
 import studio
 from studio.events import Event, event_from_dict, is_last
 from studio.jobs.task import Task
+from studio.models.cores import limit_threads
 from studio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,17 +36,26 @@ _ROOT = Path(studio.__file__).resolve().parent.parent
 _MOST_DECISIONS = 100
 
 
+OnEvent = Callable[[Event], None]
+OnLost = Callable[[str], None]
+Freed = Callable[[], None]
+
+
 class Runner(Protocol):
     """Runs one task at a time; says what happens through the callbacks that it was made with."""
 
-    def run(self, task: Task) -> None:
-        """Starts the task and returns at once."""
+    def run(self, task: Task, freed: Freed) -> None:
+        """Starts the task and returns at once.
+
+        Args:
+            freed: called where the task is not over, but nothing of it is left that would be in the way of another one.
+        """
 
     def cancel(self, job_id: str) -> None:
-        """Asks the running task to stop at its next step."""
+        """Asks that task to stop at its next step."""
 
     def kill(self) -> None:
-        """Stops the running task by force, where that is possible."""
+        """Stops by force all that runs, where that is possible."""
 
     def expect(self, upcoming: Sequence[dict[str, Any]]) -> None:
         """Says what comes after the running task, in order: each with ``variant`` and ``request``."""
@@ -57,12 +70,8 @@ class Runner(Protocol):
         """Stops everything; a running task is cancelled."""
 
 
-OnEvent = Callable[[Event], None]
-OnLost = Callable[[str], None]
-
-
 class InlineRunner:
-    """Runs tasks on a thread of this process: for tests, one-shot commands and ZeroGPU.
+    """Runs tasks on a thread of this process, each to its very end: for tests, one-shot commands and ZeroGPU.
 
     Args:
         on_event: takes each event, on the runner's thread.
@@ -74,6 +83,7 @@ class InlineRunner:
     ) -> None:
         from studio.jobs import inline
 
+        limit_threads(os.environ)
         self._inline = inline
         self._settings = settings
         self._on_event = on_event
@@ -85,7 +95,7 @@ class InlineRunner:
         self._lock = threading.Lock()
         self._closed = False
 
-    def run(self, task: Task) -> None:
+    def run(self, task: Task, freed: Freed) -> None:
         self._rest()
         with self._lock:
             if self._closed:  # while the job was on its way here; whoever closes marks it interrupted
@@ -148,8 +158,8 @@ class _Child:
     """A device process, and what it was given and has not answered."""
 
     process: subprocess.Popen[bytes]
-    task: Task | None = None
-    cancelled: bool = False
+    tasks: dict[str, tuple[Task, Freed]] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
     unloading: deque[Callable[[int], None]] = field(default_factory=deque)
 
     def send(self, message: dict[str, Any]) -> None:
@@ -166,11 +176,11 @@ class ProcessRunner:
 
     The child is started on the first task and again after it ended. Messages are JSON lines on its pipes; when this
     process dies, by whatever cause, the child reads the end of its input and ends too. A child that ends with
-    `RECYCLED` is no loss: the next one is given what it has not begun.
+    `RECYCLED` is no loss: it has written what it had to, and the next one is given what it has not begun.
 
     Args:
         on_event: takes each event, on the reader's thread.
-        on_lost: called with the job's id when the child died before the job's last event.
+        on_lost: called with a job's id when the child died before that job's last event; of all that it ran.
     """
 
     def __init__(self, settings: Settings, on_event: OnEvent, on_lost: OnLost) -> None:
@@ -193,6 +203,8 @@ class ProcessRunner:
     def _start(self) -> _Child:
         logs = self._settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])}
+        limit_threads(environ)
         with open(logs / "worker.log", "ab") as log_file:
             process = subprocess.Popen(
                 self._command(),
@@ -200,7 +212,7 @@ class ProcessRunner:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 cwd=self._settings.home,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)])},
+                env=environ,
                 start_new_session=True,
             )
         child = _Child(process)
@@ -227,17 +239,17 @@ class ProcessRunner:
             if self._child is child:
                 self._child = None
                 self._ledger = {}
-            task, child.task = child.task, None
-            again = task is not None and code == RECYCLED and not self._closed
-            if task is not None and again:
-                self.run(task)
-                if child.cancelled:
-                    self.cancel(task.job_id)
+            tasks, child.tasks = child.tasks, {}
+            again = code == RECYCLED and not self._closed
+            for job_id, (task, freed) in tasks.items() if again else ():
+                self.run(task, freed)
+                if job_id in child.cancelled:
+                    self.cancel(job_id)
         for then in child.unloading:
             then(0)  # all that it held is free, and nobody counted it
-        if task is not None and not again:
-            log.warning("the device process ended with %s while it ran %s", code, task.job_id)
-            self._on_lost(task.job_id)
+        for job_id in () if again else tasks:
+            log.warning("the device process ended with %s while it ran %s", code, job_id)
+            self._on_lost(job_id)
 
     def _hear(self, child: _Child, message: dict[str, Any]) -> None:
         if "ledger" in message:
@@ -246,24 +258,28 @@ class ProcessRunner:
             self._decisions.append(message["decision"])
         elif "unloaded" in message:
             child.unloading.popleft()(message["unloaded"])
+        elif "freed" in message:
+            child.tasks[message["freed"]][1]()
         else:
             event = event_from_dict(message["event"])
             with self._lock:
                 if is_last(event):
-                    child.task, child.cancelled = None, False
+                    child.tasks.pop(event.job_id, None)
+                    child.cancelled.discard(event.job_id)
             self._on_event(event)
 
-    def run(self, task: Task) -> None:
+    def run(self, task: Task, freed: Freed) -> None:
         with self._lock:
             if self._child is None or self._child.process.poll() is not None:
                 self._child = self._start()
-            self._child.task = task
+            self._child.tasks[task.job_id] = (task, freed)
             self._child.send({"do": "run", "task": task.model_dump(mode="json")})
 
     def cancel(self, job_id: str) -> None:
         with self._lock:
             if self._child is not None:
-                self._child.cancelled = self._child.task is not None and self._child.task.job_id == job_id
+                if job_id in self._child.tasks:
+                    self._child.cancelled.add(job_id)
                 self._child.send({"do": "cancel", "job_id": job_id})
 
     def kill(self) -> None:

@@ -44,6 +44,7 @@ class Workshop:
             limits=limits_of(settings),
             home=settings.home,
             exact_savings=settings.exact_savings,
+            compiling=settings.compile,
         )
 
     def _look_for_device(self) -> Device:

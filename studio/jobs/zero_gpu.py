@@ -42,8 +42,14 @@ def wrapper(catalog: Catalog, gpu: Callable[..., Any]) -> Callable[[Work], Work]
 
         def choose(settings_json: str, task_json: str) -> Iterator[str]:
             where = work if all(spec.bundled for spec, _ in uses(task_json)) else on_device
-            yield from where(settings_json, task_json)
+            yield from where(_uncompiled(settings_json), task_json)
 
         return choose
 
     return wrap
+
+
+def _uncompiled(settings_json: str) -> str:
+    """Each run there is a process of its own: it would compile anew, and pay for that by the second."""
+    settings = json.loads(settings_json)
+    return json.dumps({**settings, "compile": "off"} if settings.get("compile") == "auto" else settings)

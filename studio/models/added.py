@@ -71,20 +71,20 @@ def forget(variant: str, models_dir: Path) -> bool:
     return True
 
 
+def plain_name(path: Path) -> str:
+    """The file's name without what varies from copy to copy: case, separators, suffix, precision, whom it is for."""
+    words = re.split(r"[^a-z0-9]+", path.name.lower().removesuffix(".safetensors"))
+    return "_".join(w for w in words if w not in ("fp16", "fp32", "bf16", "half", "pruned", "comfy"))
+
+
 def file_sources(spec: VariantSpec) -> list[FileSource]:
     """The single files that the variant may be read from."""
     return [source for source in spec.sources if isinstance(source, FileSource)]
 
 
 def _is_named(path: Path, spec: VariantSpec, kind: Kind) -> bool:
-    names = {_plain(Path(name)) for source in file_sources(spec) if source.holds == kind for name in source.names}
-    return _plain(path) in names
-
-
-def _plain(path: Path) -> str:
-    """The name without what varies from copy to copy: case, separators, suffix, precision."""
-    words = re.split(r"[^a-z0-9]+", path.stem.lower())
-    return "_".join(w for w in words if w not in ("fp16", "fp32", "bf16", "half", "pruned"))
+    names = {plain_name(Path(name)) for source in file_sources(spec) if source.holds == kind for name in source.names}
+    return plain_name(path) in names
 
 
 def _read(models_dir: Path) -> dict[str, str]:

@@ -156,13 +156,28 @@ def sort_tensors(path: Path, tensors: Mapping[str, Stored]) -> Checkpoint:
             components[part][name] = stored
         elif part is None:
             unknown.append(name)
-    for name, stored in ((n, s) for part in components.values() for n, s in part.items()):
-        if stored.dtype not in _FLOATS:
-            raise BadInput(
-                f"{path.name} is stored in {_precision(stored.dtype)} ({shown(name)}); the studio reads fp16 and fp32.",
-                "Use an fp16 copy.",
-            )
+    for part in components.values():
+        _refuse_precisions(path, part)
     return Checkpoint(path, kind, components, tuple(unknown))
+
+
+def read_video_unet(path: Path) -> Checkpoint:
+    """The UNet of Stable Video Diffusion in the file, whatever else is in there: all that is asked of it.
+
+    Raises:
+        BadInput: the file is damaged, has no such UNet, or stores it in a precision that holds no plain weights (fp8).
+    """
+    tensors = read_tensors(path)
+    if not is_video_unet(tensors):
+        raise BadInput(f"{path.name} is {_other(tensors)}, not a UNet of Stable Video Diffusion.")
+    unet = {name: stored for name, stored in tensors.items() if name.startswith(UNET)}
+    _refuse_precisions(path, unet)
+    return Checkpoint(path, "svd", MappingProxyType({"unet": MappingProxyType(unet)}), ())
+
+
+def is_video_unet(tensors: Mapping[str, Stored]) -> bool:
+    """True where a UNet that is told Stable Video Diffusion's three numbers is among the tensors."""
+    return _TIME in tensors and _LABEL in tensors and tensors[_LABEL].shape[-1:] == (768,)
 
 
 def recognise(tensors: Mapping[str, Stored], name: str) -> Kind:
@@ -210,6 +225,15 @@ def _refuse_parts(tensors: Mapping[str, Stored], name: str, parts: Mapping[str, 
         raise BadInput(
             f"{name} is only a part of a checkpoint: it lacks {' and '.join(lacks)}.", "Use the file as published."
         )
+
+
+def _refuse_precisions(path: Path, tensors: Mapping[str, Stored]) -> None:
+    for name, stored in tensors.items():
+        if stored.dtype not in _FLOATS:
+            raise BadInput(
+                f"{path.name} is stored in {_precision(stored.dtype)} ({shown(name)}); the studio reads fp16 and fp32.",
+                "Use an fp16 copy.",
+            )
 
 
 def _vae_encoder(kind: Kind) -> str:

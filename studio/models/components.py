@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.models.installed import Installed
 from studio.models.run import Run, Told
 from studio.models.spec import VariantSpec
+from studio.models.tuned import Tuned
 
 if TYPE_CHECKING:
     from studio.models.manager import ModelManager
@@ -44,6 +46,21 @@ class Components:
     def exact_savings(self) -> bool:
         """Whether to compute what is constant once (`studio.engines.exact`)."""
         return self._manager.exact_savings
+
+    @property
+    def tuned(self) -> Tuned:
+        """What is quickest on the device, as it was measured there."""
+        return self._manager.tuned
+
+    @property
+    def compiling(self) -> str:
+        """Whether to compile: ``auto``, ``on`` or ``off``."""
+        return self._manager.compiling
+
+    @property
+    def compiled_dir(self) -> Path | None:
+        """Where to keep what is compiled; None: wherever the compiler does."""
+        return self._manager.compiled_dir
 
     def start(self, wish: Any, told: Told) -> Run:
         """The plan for this request, under way: its phases are run through it, and `use` follows it.

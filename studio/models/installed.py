@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -13,9 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from studio.errors import BadInput, NotInstalled, StudioError
+from studio.models import trained
 from studio.models.added import added, file_sources, forget
 from studio.models.checkpoint import read_checkpoint
-from studio.models.spec import HubSource, VariantSpec, WheelSource
+from studio.models.extra import find_extras
+from studio.models.sampling import DISTILLED
+from studio.models.spec import Extra, HubSource, ShippedSource, VariantSpec, WheelSource
+from studio.models.unet_file import unet_bytes
 from studio.models.weights_file import file_sha256, sha256_of, shards, stored_dtype
 
 MANIFEST = "pulled.json"
@@ -45,16 +48,40 @@ class Installed:
     weights: dict[str, Path]
     dtype: Literal["fp16", "fp32"]
 
+    def has(self, component: str) -> bool:
+        """Whether it is here: a variant may lack what it has besides the components that it needs."""
+        inside = read_checkpoint(self.root).components if self.layout == "sgm" else ()
+        return component in self.weights or component in inside
+
+    def sampling_with(self, unet: str) -> Installed:
+        """The same weights without the UNet that does not sample where `unet` does, of the two that there may be."""
+        spare = DISTILLED if unet == "unet" else "unet"
+        used = {component: path for component, path in self.weights.items() if component != spare}
+        return replace(self, weights=used) if DISTILLED in self.weights else self
+
     def files(self, component: str) -> tuple[Path, ...]:
-        """The files that hold the component."""
+        """The files that hold the component.
+
+        Raises:
+            NotInstalled: it is one of those that a variant may lack, and is not here.
+        """
+        if component == DISTILLED and component not in self.weights:
+            says = f"sampler: lcm is for a UNet that {self.variant} has not here."
+            raise NotInstalled(says, "Choose another sampler.", field="sampler")
         path = self.weights.get(component, self.root) if self.layout == "sgm" else self.weights[component]
         return tuple(shards(path)) if path.name.endswith(".index.json") else (path,)
 
     def component_bytes(self, component: str) -> int:
         """Bytes of the component's weights on disk; of a single file, of the tensors that the component takes."""
+        if component == DISTILLED:
+            return unet_bytes(self.files(component)[0])
         if self.layout == "sgm":
             return read_checkpoint(self.files(component)[0]).component_bytes(component)
         return sum(p.stat().st_size for p in self.files(component))
+
+    def stored_in(self, component: str) -> Literal["fp16", "fp32"]:
+        """The precision of the component's tensors in the files: one from another publisher may have its own."""
+        return stored_dtype(self.files(component)[0]) or self.dtype
 
     @property
     def total_bytes(self) -> int:
@@ -100,10 +127,12 @@ def look(
     comfyui_dir: Path | None = None,
     hub_cache: Path | None = None,
     precision: str = "auto",
+    package: Path | None = None,
 ) -> Finding:
     """The file that was added for the variant; else, where it comes from a package, what was made of that; else
     searches `models_dir/<id>`, the hub cache's snapshot of the pinned revision, then ComfyUI's ``diffusers/``; last,
-    single files by name, in `models_dir` and in ComfyUI's ``checkpoints/``.
+    single files by name, in `models_dir` and in ComfyUI's ``checkpoints/``. What the studio trains itself is looked for
+    in the models folder, then in the package.
 
     Only whole files count: all components' weights and configs must be there, of the length that their headers say.
     A single file must hold the networks that the variant runs on, whatever its name.
@@ -112,12 +141,16 @@ def look(
         comfyui_dir: ComfyUI's models folder, or the folder that holds it.
         hub_cache: None for the place that ``HF_HUB_CACHE``, ``HF_HOME`` or ``XDG_CACHE_HOME`` names.
         precision: which files to take where both are there: "fp32", or else fp16.
+        package: the weights that come with the studio; None for its own.
     """
+    if spec.shipped is not None:
+        return _shipped(spec, spec.shipped, trained.folders(spec.shipped, models_dir, package))
     found = _look(spec, models_dir, comfyui_dir, hub_cache or default_hub_cache(), precision)
-    if found.installed is None or not spec.own_files:
+    if found.installed is None:
         return found
+    extras = find_extras(spec, models_dir=models_dir, comfyui_dir=comfyui_dir, precision=precision)
+    own = {**found.installed.weights, **extras}
     folders = [models_dir] + ([] if comfyui_dir is None else [comfyui_dir, comfyui_dir / "models"])
-    own = dict(found.installed.weights)
     for component, names in spec.own_files.items():
         places = (folder / "vae" / name for name in names for folder in folders)
         path = next(filter(_is_vae, places), None)
@@ -149,14 +182,11 @@ def _look(spec: VariantSpec, models_dir: Path, comfyui_dir: Path | None, hub_cac
     spoilt: Path | None = None
     for source in sources:
         for folder in _folders(spec, source, models_dir, comfyui_dir, hub_cache):
-            weights = _weights_in(folder, source)
-            if weights is None:
-                continue
-            dtypes = {stored_dtype(f) for w in weights.values() for f in _files(w)}
-            if None not in dtypes:
-                dtype = "fp32" if "fp32" in dtypes else "fp16"
-                return Finding(Installed(spec.id, "diffusers", folder, weights, dtype))
-            spoilt = folder
+            found = _whole(spec, source, folder)
+            if found is not None:
+                return Finding(found)
+            if _weights_in(folder, source) is not None:
+                spoilt = folder
     single = Finding(None)
     for path in _named_files(spec, models_dir, comfyui_dir, precision):
         single = _checkpoint(spec, path)
@@ -183,22 +213,29 @@ def verify(
     report: Callable[[int, int], None] = lambda done, total: None,
     *,
     published: Mapping[int, str] | None = None,
+    extras: Mapping[str, Extra] | None = None,
+    remedy: str = "",
 ) -> list[Checked]:
     """Reads every weights file whole and holds it to the publisher's sha256, where that is known.
 
-    It is known for what `pull` fetched, for files in the hub's cache, which are named by it, and for files whose
-    length is that of a published one.
+    It is known for what `pull` fetched and what the studio's training wrote, for files in the hub's cache, which are
+    named by it, and for files whose length is that of a published one.
 
     Args:
         report: (done_bytes, total_bytes); what it raises ends the check.
         published: bytes of a file -> its sha256, as in the variant's spec.
+        extras: of the variant's spec: what they have published counts for them alone.
+        remedy: what helps where a file is wrong; "" for what helps with pulled and added ones.
 
     Raises:
         StudioError: a file is not what was published, or is cut short; names all of those.
     """
     total, done = installed.total_bytes, 0
-    known = _manifest_hashes(installed.root)
+    known = {**trained.hashes(installed.root / MANIFEST), **trained.stage_hashes(installed.root)}
     checked = []
+
+    def published_of(component: str) -> Mapping[int, str | tuple[str, ...]]:
+        return extras[component].published if extras and component in extras else published or {}
 
     def heard(count: int) -> None:
         nonlocal done
@@ -208,21 +245,24 @@ def verify(
     for component in installed.weights:
         for file in installed.files(component):
             inside = _inside(file, installed.root)
-            wanted = known.get(inside) or _hash_in_cache(file) or (published or {}).get(file.stat().st_size)
+            wanted = known.get(inside) or _hash_in_cache(file) or published_of(component).get(file.stat().st_size)
             if file.suffix == ".safetensors" and stored_dtype(file) is None:
                 checked.append(Checked(file, False, "damaged or cut short"))
             elif wanted is None:
                 checked.append(Checked(file, None, "whole; its publisher's sha256 is not known"))
             else:
-                same = sha256_of(file, heard) == wanted
+                same = sha256_of(file, heard) in ((wanted,) if isinstance(wanted, str) else wanted)
                 checked.append(Checked(file, same, "as published" if same else "differs from what was published"))
     wrong = [f"{_inside(c.file, installed.root.parent)} ({c.says})" for c in checked if c.ok is False]
     if wrong:
         raise StudioError(
             f"{installed.variant}: {', '.join(wrong)}.",
-            "Get the file from its publisher again."
-            if installed.layout == "sgm"
-            else f"Run: python -m studio models remove {installed.variant}, then pull it again.",
+            remedy
+            or (
+                "Get the file from its publisher again."
+                if installed.layout == "sgm"
+                else f"Run: python -m studio models remove {installed.variant}, then pull it again."
+            ),
         )
     return checked
 
@@ -278,20 +318,32 @@ def _folders(
                 yield base / "diffusers" / name
 
 
-def _weights_in(folder: Path, source: HubSource) -> dict[str, Path] | None:
-    found = {}
-    for component, name in source.weights.items():
-        plain = folder / name
-        index = plain.with_name(plain.name + ".index.json")
-        if plain.is_file():
-            found[component] = plain
-        elif index.is_file():
-            found[component] = index
-        else:
-            return None
-        if not (plain.parent / "config.json").is_file():
-            return None
-    return found
+def _shipped(spec: VariantSpec, source: ShippedSource, where: tuple[Path, ...]) -> Finding:
+    """The weights from the first folder that has all of them: a decoder goes with the latents it was trained on."""
+    note = ""
+    for folder in where:
+        found = _whole(spec, source, folder)
+        if found is not None:
+            return Finding(found)
+        if _weights_in(folder, source) is not None:
+            note = note or f"Found {folder}, but a weights file in it is damaged or cut short."
+    return Finding(None, note)
+
+
+def _whole(spec: VariantSpec, source: HubSource | ShippedSource, folder: Path) -> Installed | None:
+    """The variant's weights in that folder, None where they are not all there and whole."""
+    weights = _weights_in(folder, source)
+    if weights is None:
+        return None
+    dtypes = {stored_dtype(f) for w in weights.values() for f in _files(w)}
+    if None in dtypes:
+        return None
+    return Installed(spec.id, "diffusers", folder, weights, "fp32" if "fp32" in dtypes else "fp16")
+
+
+def _weights_in(folder: Path, source: HubSource | ShippedSource) -> dict[str, Path] | None:
+    found = {component: trained.file_of(folder / name) for component, name in source.weights.items()}
+    return None if None in found.values() else {c: path for c, path in found.items() if path is not None}
 
 
 def _files(weights: Path) -> list[Path]:
@@ -336,14 +388,6 @@ def _checkpoint(spec: VariantSpec, path: Path) -> Finding:
     dtype = stored_dtype(path)
     assert dtype is not None, path
     return Finding(Installed(spec.id, "sgm", path, {"checkpoint": path}, dtype))
-
-
-def _manifest_hashes(folder: Path) -> dict[str, str]:
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {name: facts["sha256"] for name, facts in files.items() if facts.get("sha256")}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return {}
 
 
 def _hash_in_cache(file: Path) -> str | None:

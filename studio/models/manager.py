@@ -29,11 +29,12 @@ from studio.models.installed import Installed
 from studio.models.kept import Kept
 from studio.models.learned import Learned, device_file
 from studio.models.limits import Limits, host_memory
-from studio.models.memory import Device
+from studio.models.memory import VALUE_BYTES, Device
 from studio.models.plan import Plan, PlannedPhase, Plans, make_plans
 from studio.models.residency import Residency
 from studio.models.run import Foreseen, Run, Use
 from studio.models.spec import VariantSpec
+from studio.models.tuned import Tuned, machine, tuned_file
 from studio.models.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class ModelManager:
         limits: what the user lets it take.
         home: where what is found out is kept: identities, measured peaks; None keeps nothing.
         exact_savings: False runs the networks as they are published and encodes every picture anew.
+        compiling: whether networks are compiled: ``auto``, ``on`` or ``off``.
     """
 
     def __init__(
@@ -67,10 +69,13 @@ class ModelManager:
         limits: Limits | None = None,
         home: Path | None = None,
         exact_savings: bool = True,
+        compiling: str = "off",
     ) -> None:
         self.catalog = catalog
         self.limits = limits or Limits()
         self.exact_savings = exact_savings
+        self.compiling = compiling
+        self.compiled_dir = home / "compiled" if home else None
         self.encodings = Kept(_KEPT_BYTES)
         self.identities = Identities(home / "identities.json" if home else None)
         self.residency = Residency(
@@ -95,6 +100,16 @@ class ModelManager:
     def learned(self) -> Learned:
         """What was measured on this device."""
         return Learned(device_file(self._home, self.device) if self._home else None)
+
+    @cached_property
+    def tuned(self) -> Tuned:
+        """What is quickest on this device, as it was measured there."""
+        return Tuned(tuned_file(self._home, self.device) if self._home else None, machine(self.device))
+
+    @cached_property
+    def _channels_last(self) -> bool:
+        """Whether the weights of convolutions lie so: as long as this process holds any, all of them or none."""
+        return self.tuned.channels_last(compiled=self.tuned.compiles(self.compiling, self.device.name))
 
     def room_bytes(self) -> int | None:
         """Most bytes that weights and working memory may take together on the device now; None: nobody can say."""
@@ -175,7 +190,10 @@ class ModelManager:
         def open_weights() -> Weights:
             if not opened:
                 family = self._family(spec.family)
-                opened.append(family.open_weights(component, installed, self.device.name, self.device.dtype))
+                how = {}
+                if component in getattr(family, "CHANNELS_LAST", ()) and self._channels_last:
+                    how["channels_last"] = True
+                opened.append(family.open_weights(component, installed, self.device.name, self.device.dtype, **how))
             return opened[0]
 
         return open_weights
@@ -190,15 +208,16 @@ class ModelManager:
 
     def plans(self, spec: VariantSpec, installed: Installed, wish: Any) -> Plans:
         """The plans for that request on this device as it is now."""
+        there = [c for c in spec.component_bytes if installed.has(c)]
         return make_plans(
             spec,
             wish,
             facts=self.learned.facts(self.device, held_bytes=self.residency.held_bytes()),
             limits=self.limits,
             learned=self.learned,
-            component_bytes={c: self._device_bytes(installed, c) for c in spec.component_bytes},
+            component_bytes={c: self._device_bytes(installed, c) for c in there},
             exact_savings=self.exact_savings,
-            held=self._held(installed, spec.component_bytes),
+            held=self._held(installed, there),
         )
 
     def _held(self, installed: Installed, components: Iterable[str]) -> set[str]:
@@ -208,9 +227,7 @@ class ModelManager:
 
     def _device_bytes(self, installed: Installed, component: str) -> int:
         file_bytes = installed.component_bytes(component)
-        if installed.dtype == self.device.dtype:
-            return file_bytes
-        return file_bytes * 2 if self.device.dtype == "fp32" else file_bytes // 2
+        return file_bytes * VALUE_BYTES[self.device.dtype] // VALUE_BYTES[installed.stored_in(component)]
 
     def took(self, plan: Plan) -> None:
         """A run goes by this plan now; what a variant's last run ended with stays in `plans_taken`, by variant."""
@@ -259,7 +276,7 @@ class ModelManager:
         installed = None if spec.bundled else self._find(spec)
         if installed is None:
             return []
-        value_bytes = 2 if self.device.dtype == "fp16" else 4
+        value_bytes = VALUE_BYTES[self.device.dtype]
         costs = phases_of(spec, wish, value_bytes=value_bytes, exact_savings=self.exact_savings)
         return [
             Foreseen(tuple((spec, installed, c) for c in cost.components), cost.ways[0].working_bytes) for cost in costs

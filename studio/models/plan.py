@@ -16,6 +16,7 @@ from studio.models import advice
 from studio.models.costs import PhaseCost, phases_of
 from studio.models.learned import DeviceFacts, Learned
 from studio.models.limits import Limits
+from studio.models.memory import VALUE_BYTES
 from studio.models.placement import Placer
 from studio.models.planned import Plan, PlannedPhase
 from studio.models.spec import VariantSpec
@@ -70,14 +71,13 @@ class Plans:
 
     @property
     def dearer(self) -> Plan | None:
-        """The leanest plan that is clearly quicker, or exact where the chosen one is not, whatever it needs."""
+        """The leanest plan that is clearly quicker, or closer to the exact one, whatever it needs."""
         now = self.chosen
         if now is None:
             return None
+        best = _closest(self.all)
         better = [
-            p
-            for p in self.all
-            if p.exact and p.peak_bytes > now.peak_bytes and (not now.exact or p.seconds * _SAME < now.seconds)
+            p for p in best if p.peak_bytes > now.peak_bytes and (now not in best or p.seconds * _SAME < now.seconds)
         ]
         least = min((p.peak_bytes for p in better), default=0)
         return _best(p for p in better if p.peak_bytes <= _SAME * least)
@@ -115,10 +115,17 @@ def make_plans(
         held: components that need not be read from a file.
     """
     budget = budget_of(facts, limits)
-    placer = Placer(spec.family, facts, limits, learned, component_bytes, budget)
+    value_bytes = VALUE_BYTES[facts.dtype]
+    used = {
+        component
+        for cost in phases_of(spec, wish, value_bytes=value_bytes, exact_savings=exact_savings)
+        for component in cost.components
+    }
+    # A variant may have two UNets, of which one samples. An engine without phases needs all that it has.
+    component_bytes = {c: b for c, b in component_bytes.items() if c in used or not used}
+    placer = Placer(spec.measured_as, facts, limits, learned, component_bytes, budget)
 
     def options_of(wish: Any) -> Options:
-        value_bytes = 2 if facts.dtype == "fp16" else 4
         costs: tuple[PhaseCost, ...] = phases_of(spec, wish, value_bytes=value_bytes, exact_savings=exact_savings)
         return {cost.phase: placer.options(cost) for cost in costs}
 
@@ -179,11 +186,17 @@ def _with(plan: Plan, step: PlannedPhase) -> Plan:
 
 
 def _best(plans: Iterable[Plan]) -> Plan | None:
-    plans = list(plans)
-    plans = [p for p in plans if p.exact] or plans
+    plans = _closest(plans)
     quickest = min((p.seconds for p in plans), default=0.0)
     near = [p for p in plans if p.seconds <= _SAME * quickest]
     return min(near, key=lambda p: (_CALM.index(p.residency), p.seconds, p.peak_bytes), default=None)
+
+
+def _closest(plans: Iterable[Plan]) -> list[Plan]:
+    """Those that are approximate in the fewest phases: in none, unless the request itself asks for an approximation."""
+    plans = list(plans)
+    lost = [sum(not p.way.exact for p in plan.phases) for plan in plans]
+    return [plan for plan, count in zip(plans, lost, strict=True) if count == min(lost)]
 
 
 def _combined(options: Options, total_bytes: int) -> Iterator[tuple[str, tuple[PlannedPhase, ...]]]:

@@ -126,7 +126,7 @@ class Run:
             if peak_bytes is not None:
                 peak_bytes = max(0, peak_bytes - manager.residency.held_bytes())
         manager.learned.hear(
-            self._spec.family,
+            self._spec.measured_as,
             planned.phase,
             planned.way.name,
             working_bytes=planned.way.working_bytes,
@@ -155,7 +155,7 @@ class Run:
         if refused is None:
             room = manager.room_bytes()
             manager.learned.ran_out(
-                self._spec.family,
+                self._spec.measured_as,
                 planned.phase,
                 planned.way.name,
                 working_bytes=planned.way.working_bytes,

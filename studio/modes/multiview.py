@@ -235,7 +235,7 @@ MODE = Mode(
     inputs={"image": _check_picture, "mask": _check_picture, "views": _check_views, "photo": _check_picture},
     roles={"variant": ("multiview",), "matting": ("cut-out",)},
     needs=_needs,
-    prefers={"matting": ("u2netp", "backdrop")},
+    prefers={"variant": ("sv3d-p", "sv3d-u", "pocket-sv3d", "inflate"), "matting": ("u2netp", "backdrop")},
     shape=_shape,
     folder="turntable",
 )

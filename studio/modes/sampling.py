@@ -14,14 +14,21 @@ from studio.modes.request import Request, form
 class SamplingFields(Request):
     """How noise becomes frames. None means the variant's default; each variant listens to its own few."""
 
+    speed: Literal["exact", "fast", "draft"] | None = Field(
+        default=None,
+        description="Exact is the model as it is; fast reuses parts of earlier steps and says how far they had moved; "
+        "draft takes few steps, for a first look.",
+        json_schema_extra=form(control="choice") | {"labels": {"fast": "Fast (approximate)", "draft": "Draft (rough)"}},
+    )
     steps: Annotated[int, Field(ge=1, le=200)] | None = Field(
         default=None,
         description="Sampling steps.",
         json_schema_extra=form(group="sampling", control="slider", step=1),
     )
-    sampler: Literal["euler", "heun", "euler-ancestral", "dpmpp-2m"] | None = Field(
+    sampler: Literal["euler", "heun", "euler-ancestral", "dpmpp-2m", "lcm"] | None = Field(
         default=None,
-        description="How noise becomes a clip, step by step; heun takes twice as long a step.",
+        description="How noise becomes a clip, step by step; heun takes twice as long a step; lcm runs the few-step "
+        "UNet, where that is installed.",
         json_schema_extra=form(group="sampling", control="choice"),
     )
     guidance: Literal["linear", "triangle", "trapezoid", "constant"] | None = Field(

@@ -313,5 +313,9 @@ MODE = Mode(
     roles={"variant": ("text-to-video", "image-to-video"), "painter": ("text-to-image",), "refiner": ("refine",)},
     needs=_needs,
     wish=_wish,
+    prefers={
+        "painter": ("sdxl", "pocket-sdxl", "toybox"),
+        "variant": ("svd-xt-1.1", "svd-xt", "svd", "pocket-svd", "toybox", "parallax"),
+    },
     loras=lambda request: [name for name, _ in _loras(request)],
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from typing import Any, TypeVar
 
 from numba import njit
+
+from studio.models.cores import usable_cpus
 
 _MOST_WORKERS = 8
 
@@ -29,5 +30,5 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def in_threads(function: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
     """What the function makes of every item, in their order."""
-    with ThreadPoolExecutor(min(_MOST_WORKERS, cpu_count() or 1), thread_name_prefix="scene") as pool:
+    with ThreadPoolExecutor(min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="scene") as pool:
         return list(pool.map(function, items))

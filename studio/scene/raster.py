@@ -183,18 +183,24 @@ def _cover(points, faces, lens, boxes, start, end, nearness, owner):
         per_z = sign / volume
         for y in range(top, bottom + 1):
             r0, r1, r2 = b0 * y + c0, b1 * y + c1, b2 * y + c2
+            entered = False
             for x in range(boxes[f, 0], boxes[f, 2] + 1):
                 e0, e1, e2 = a0 * x + r0, a1 * x + r1, a2 * x + r2
                 if e0 >= 0 and e1 >= 0 and e2 >= 0:
+                    entered = True
                     near = (e0 + e1 + e2) * per_z
                     if near > nearness[y - start, x] and near * NEAR <= 1:
                         nearness[y - start, x] = near
                         owner[y - start, x] = f
+                elif entered:  # rounding keeps what grows growing: a row that was left is not entered again
+                    break
 
 
 @_inner()
 def _resolve(points, faces, lens, colours, uv, texture, s, start, end, nearness, owner, rgb, alpha, depth, face):
     """Colours the rows of pixels from start to end by the mean of their covered samples."""
+    last = -1
+    planes = _planes(points, faces, 0, lens) if len(faces) else _NO_PLANES
     for y in range(start, end):
         for x in range(alpha.shape[1]):
             red, green, blue, covered, nearest, front = 0.0, 0.0, 0.0, 0, 0.0, -1
@@ -204,7 +210,9 @@ def _resolve(points, faces, lens, colours, uv, texture, s, start, end, nearness,
                     f = owner[row, column]
                     if f < 0:
                         continue
-                    r, g, b = _colour(points, faces, lens, colours, uv, texture, f, column, y * s + j)
+                    if f != last:
+                        last, planes = f, _planes(points, faces, f, lens)
+                    r, g, b = _colour(planes, faces, colours, uv, texture, f, column, y * s + j)
                     red, green, blue = red + r, green + g, blue + b
                     covered += 1
                     if nearness[row, column] > nearest:
@@ -220,15 +228,22 @@ def _resolve(points, faces, lens, colours, uv, texture, s, start, end, nearness,
             face[y, x] = front
 
 
+_NO_PLANES = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
 @_inner()
-def _colour(points, faces, lens, colours, uv, texture, f, x, y):
+def _planes(points, faces, f, lens):
+    """Of a face, the planes through the camera and each edge, that opposite the first corner first."""
+    a, b, c = _corner(points, faces[f, 0]), _corner(points, faces[f, 1]), _corner(points, faces[f, 2])
+    return _plane(b, c, 1.0, lens), _plane(c, a, 1.0, lens), _plane(a, b, 1.0, lens)
+
+
+@_inner()
+def _colour(planes, faces, colours, uv, texture, f, x, y):
     """(r, g, b) in 0..255 of a face at a sample."""
     if not len(colours) and not len(uv):
         return 1.0 * BARE, 1.0 * BARE, 1.0 * BARE
-    a, b, c = _corner(points, faces[f, 0]), _corner(points, faces[f, 1]), _corner(points, faces[f, 2])
-    a0, b0, c0 = _plane(b, c, 1.0, lens)
-    a1, b1, c1 = _plane(c, a, 1.0, lens)
-    a2, b2, c2 = _plane(a, b, 1.0, lens)
+    (a0, b0, c0), (a1, b1, c1), (a2, b2, c2) = planes
     e0, e1, e2 = a0 * x + b0 * y + c0, a1 * x + b1 * y + c1, a2 * x + b2 * y + c2
     whole = e0 + e1 + e2
     e0, e1, e2 = e0 / whole, e1 / whole, e2 / whole

@@ -17,10 +17,8 @@ import cv2
 import numpy as np
 
 from studio.scene.camera import Camera, picture_camera, project, unproject, view_change
+from studio.scene.kernel import kernel
 from studio.scene.layers import FAR, GAP, LayeredPicture, Margin, inverse_depth, layered
-
-_CHUNK = 1 << 16
-"""Points thrown at a time: few enough that the intermediate arrays stay in the cache."""
 
 _NEAR_Q, _FAR_Q = 1.0, 1 / FAR
 
@@ -95,19 +93,25 @@ def render(scene: LayeredPicture, camera: Camera) -> np.ndarray:
 
 def _throw(scene: LayeredPicture, home: Camera, camera: Camera) -> np.ndarray:
     """float32 (H, W): the inverse depth (the photo's) of the nearest point that falls on each pixel; -1 where none."""
-    height, width = scene.height, scene.width
     h, b = (a.astype(np.float32) for a in view_change(home, camera))
-    seen = np.full(height * width + 1, -1, np.float32)  # the last one takes what falls beside the frame
-    for start in range(0, len(scene.points_q), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        u, v, q = scene.points_u[part], scene.points_v[part], scene.points_q[part]
-        w = 1 / (h[2, 0] * u + h[2, 1] * v + (h[2, 2] + q * b[2]))
-        x = np.rint((h[0, 0] * u + h[0, 1] * v + (h[0, 2] + q * b[0])) * w)
-        y = np.rint((h[1, 0] * u + h[1, 1] * v + (h[1, 2] + q * b[1])) * w)
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (w > 0)
-        where = np.where(inside, y, 0).astype(np.int32) * width + np.where(inside, x, 0).astype(np.int32)
-        seen[np.where(inside, where, height * width)] = q  # of several on one pixel numpy keeps the last, the nearest
-    return seen[:-1].reshape(height, width)
+    seen = np.full((scene.height, scene.width), -1, np.float32)
+    _fall(scene.points_u, scene.points_v, scene.points_q, h, b, seen)
+    return seen
+
+
+@kernel
+def _fall(u, v, q, h, b, seen):
+    """Writes each point's inverse depth to the pixel of `seen` that it falls on; the last, the nearest, stays.
+
+    All float32: points (N,) each, h (3, 3), b (3,), seen (H, W).
+    """
+    height, width = seen.shape
+    for i in range(len(q)):
+        w = np.float32(1) / (h[2, 0] * u[i] + h[2, 1] * v[i] + (h[2, 2] + q[i] * b[2]))
+        x = np.rint((h[0, 0] * u[i] + h[0, 1] * v[i] + (h[0, 2] + q[i] * b[0])) * w)
+        y = np.rint((h[1, 0] * u[i] + h[1, 1] * v[i] + (h[1, 2] + q[i] * b[1])) * w)
+        if x >= 0 and x < width and y >= 0 and y < height and w > 0:
+            seen[np.int64(y), np.int64(x)] = q[i]
 
 
 def _largest_gap(scene: LayeredPicture, home: Camera, camera: Camera) -> int:

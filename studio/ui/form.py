@@ -7,7 +7,7 @@ chosen variant's `Option` for the same field. Nothing here knows any mode, field
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
@@ -34,6 +34,7 @@ class Entry:
     Args:
         kind: a key of `KINDS`.
         integer: only whole numbers will do.
+        labels: choice -> what the page calls it, where that is not its name in words.
         listeners: role -> ids of the variants that listen to it there; None where every variant does.
     """
 
@@ -48,6 +49,7 @@ class Entry:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[Any, ...] | None = None
+    labels: Mapping[Any, str] = field(default_factory=dict)
     default: Any = None
     required: bool = False
     listeners: Mapping[str, frozenset[str]] | None = None
@@ -113,6 +115,7 @@ def entries(request: type[Request], offered: Mapping[str, Mapping[str, Mapping[s
                 minimum=facts["minimum"],
                 maximum=facts["maximum"],
                 choices=facts["choices"],
+                labels=schema.get("labels", {}),
                 default=schema.get("default"),
                 required=name in whole.get("required", ()),
                 listeners={r: frozenset(v) for r, v in listening.items() if v} or None,
@@ -164,7 +167,9 @@ def _slider(entry: Entry) -> dict[str, Any]:
     high = entry.maximum if entry.maximum is not None else 100
     value = entry.default if entry.default is not None else low
     step = entry.step or (1 if entry.integer else None)
-    return {**_plain(entry), "value": value, "minimum": low, "maximum": high, "step": step}
+    fixed = low == high  # of which Gradio (6.31) makes no slider
+    shown = {"value": value, "minimum": low, "maximum": high + 1 if fixed else high, "step": step}
+    return {**_plain(entry), **shown, "interactive": not fixed}
 
 
 def _number(entry: Entry) -> dict[str, Any]:
@@ -188,7 +193,10 @@ def _choice(entry: Entry) -> dict[str, Any]:
     """Words, except where the choices are names of formats and the like: those have digits among them."""
     choices = entry.choices or ()
     names = any(ch.isdigit() for c in choices for ch in str(c))
-    return {**_plain(entry), "choices": [(str(c) if names else in_words(c), c) for c in choices]}
+    return {
+        **_plain(entry),
+        "choices": [(entry.labels.get(c, str(c) if names else in_words(c)), c) for c in choices],
+    }
 
 
 def _blank(entry: Entry) -> dict[str, Any]:

@@ -204,6 +204,8 @@ class ModeForm:
         own_changed = values is not None or not set(changed) <= set(self.models)
         proposed = rules.proposed(chosen) if own_changed else {}
         given = {name: value for name, value in (values or {}).items() if value is not None}
+        if "speed" in given:
+            given = {**rules.at_speed(given["speed"], chosen), **given}
         shown: dict[Any, Any] = {self.run: self._action(chosen)}
         for role, about in self.abouts.items():
             shown[about] = gr.update(value=self.about_variant(role, chosen[role]), visible=role in used)
@@ -231,6 +233,15 @@ class ModeForm:
         if values is None and self.presets:
             shown[self.preset] = ""
         return shown
+
+    def hurry(self, speed: Any, *values: Any) -> dict[Any, Any]:
+        """Updates for another speed: what the variants set at it; takes the values of `switches`."""
+        chosen = self.chosen(*values)
+        at_speed = self._rules.at_speed(speed, chosen)
+        moved = [e for e in self.entries if e.name in at_speed]
+        return {
+            self.controls[e.name]: form.follow(e, self._rules.option(e, chosen), value=at_speed[e.name]) for e in moved
+        }
 
     def apply_preset(self, preset: str | None, *values: Any) -> dict[Any, Any]:
         """Updates for a preset: its fields, and the variants' defaults for the rest; takes the values of `switches`."""

@@ -63,6 +63,9 @@ class ModeTab:
             f.touched(control)(f.follower(switch), switches, f.outputs, **PRIVATE)
         if f.presets:
             f.preset.input(f.apply_preset, [f.preset, *switches], f.outputs, **PRIVATE)
+        if "speed" in f.controls:
+            speed = f.controls["speed"]
+            f.touched(speed)(f.hurry, [speed, *switches], f.outputs, **PRIVATE)
         f.reuse.click(self._reuse, [self.wanted], [f.seed, f.dice], **PRIVATE)
         f.seed.input(lambda: False, None, [f.dice], **PRIVATE)
         for name, control in f.controls.items():

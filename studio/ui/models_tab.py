@@ -82,7 +82,7 @@ class ModelsTab:
     def _open(self, choice: str | None, says: str = "") -> dict[Any, Any]:
         """The tab as things stand now."""
         found = self.studio.variants()
-        weighty = [v for v in found if not v.spec.bundled]
+        weighty = [v for v in found if not v.spec.bundled and v.spec.shipped is None]
         ids = [v.spec.id for v in weighty]
         choice = choice if choice in ids else next(iter(ids), None)
         chosen = next((v for v in weighty if v.spec.id == choice), None)
@@ -173,13 +173,22 @@ def table(found: list[VariantStatus]) -> str:
     return '<div class="models">' + "".join(_row(v) for v in found) + "</div>"
 
 
+def _state(v: VariantStatus) -> str:
+    if v.spec.bundled:
+        return "Embedded"
+    if v.spec.shipped is not None:
+        return "Trained by the studio" if v.usable else "Not trained yet"
+    return "Installed" if v.usable else "Not installed"
+
+
 def _row(v: VariantStatus) -> str:
-    state = "Embedded" if v.spec.bundled else "Installed" if v.usable else "Not installed"
+    state = _state(v)
     facts = []
     if v.where and not v.spec.bundled:
         facts.append(("Where", f"<code>{escape(v.where)}</code>, {say.size(v.disk_bytes)}"))
     if v.usable:
         facts.append(("Licence", say.licence(v.spec)))
+    facts.extend(("Besides", escape(e.says)) for e in v.extras)
     resident = sum(v.resident.values())
     if resident:
         parts = ", ".join(f"{escape(c)} {say.size(b)}" for c, b in v.resident.items())

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studio.errors import BadInput, StudioError
+from studio.models.sampling import DISTILLED
 from studio.models.spec import Option
 from studio.modes import Mode
 from studio.modes.request import Request
@@ -145,6 +146,19 @@ class Switches:
             if option is not None:
                 return option
         return None
+
+    def at_speed(self, speed: Any, chosen: Chosen) -> dict[str, Any]:
+        """Field -> what it is to be at that speed, of all fields that the used variants set at some speed."""
+        found: dict[str, Any] = {}
+        for role in self.used(chosen):
+            status = self.variants[role].get(chosen[role])
+            if status is not None:
+                able = status.spec.capability_for(*self._mode.roles[role])
+                distilled = any(extra.component == DISTILLED and extra.where for extra in status.extras)
+                there = able.at_speed(speed, distilled=distilled)
+                changing = {name for fields in able.speeds.values() for name in fields}
+                found |= {name: there.get(name, able.options[name].default) for name in changing}
+        return found
 
     def proposed(self, chosen: Chosen) -> dict[str, Any]:
         """What the request itself says of every field where its own switches stand so; nothing where they can't."""

@@ -51,3 +51,14 @@ def test_a_drifting_machine_shows_in_the_control_not_in_the_ratio():
 
     found = compare(slower, slower, rounds=1, clock=clock)
     assert found["identity_ratio"] == 4.0
+
+
+def test_a_budget_of_time_holds_where_processor_seconds_are_compared():
+    clock, wall = Clock(), Clock()
+
+    def waits():
+        clock.now += 1.0
+        wall.now += 10.0
+
+    found = compare(waits, waits, rounds=5, budget_s=85.0, clock=clock, budget_clock=wall)
+    assert (found["rounds"], found["baseline_s"]) == (2, 1.0)

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks import machine
 from benchmarks.__main__ import benchmarks, main
 from benchmarks.results_page import add_result, render
@@ -55,8 +57,8 @@ def test_the_newest_result_of_a_benchmark_comes_first(tmp_path):
 
 def test_benchmarks_are_the_modules_with_a_run_and_each_says_what_it_does(capsys):
     found = benchmarks()
-    assert {"gpu", "overhead", "parallax"} <= set(found)
-    assert not {"compare", "machine", "results_page", "svd_models"} & set(found)
+    assert {"gpu_unet", "overhead", "parallax"} <= set(found)
+    assert not {"compare", "everything", "machine", "results_page", "svd_bench", "svd_models"} & set(found)
     assert all(text.splitlines()[0].endswith(".") for text in found.values())
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
@@ -65,7 +67,7 @@ def test_benchmarks_are_the_modules_with_a_run_and_each_says_what_it_does(capsys
 
 def test_an_unknown_benchmark_is_one_sentence(capsys):
     assert main(["speed"]) == 2
-    assert "There is no benchmark 'speed'; there are gpu," in capsys.readouterr().err
+    assert "There is no benchmark 'speed'; there are cpu_svd, " in capsys.readouterr().err
 
 
 def test_listing_loads_nothing_heavy():
@@ -75,3 +77,33 @@ def test_listing_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("set()")
+
+
+def test_what_was_stopped_is_kept_as_far_as_it_came_and_said_to_be_so(tmp_path, monkeypatch):
+    import benchmarks.parallax as module
+
+    def run(args):
+        args.keep({"first": 1})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        main(["parallax", "--results", str(tmp_path / "results")])
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert "stopped before its end" in page
+    assert "| first | 1 |" in page
+    monkeypatch.setattr(module, "run", lambda args: {"first": 2})
+    assert main(["parallax", "--results", str(tmp_path / "results")]) == 0
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert "stopped before its end" not in page
+    assert "| first | 2 |" in page
+    assert str(tmp_path) not in page, "where it is kept is not what made it"
+
+
+def test_a_part_that_failed_is_told_and_is_the_exit_code(tmp_path, monkeypatch, capsys):
+    import benchmarks.parallax as module
+
+    monkeypatch.setattr(module, "run", lambda args: {"one": {"failed": "RuntimeError: no"}, "two": {"left_out": "no"}})
+    assert main(["parallax", "--results", str(tmp_path / "results")]) == 1
+    assert "parallax: one failed: RuntimeError: no" in capsys.readouterr().err
+    assert "| one: failed | RuntimeError: no |" in (tmp_path / "RESULTS.md").read_text()

@@ -11,10 +11,12 @@ import pytest
 from studio.jobs.ledgers import LedgerFile
 from studio.jobs.owner import Owner
 from studio.models.spec import read_spec
-from studio.settings import Settings
+from studio.settings import Settings, shipped
 from tests.engines.convert.oracles import SHIPPED
+from tests.models.hub_server import serving
+from tests.models.test_extra import DIFFUSERS
 from tests.models.test_wheel import spec_of, write_wheel
-from tests.sgm import write_tiny_sgm
+from tests.sgm import write_tiny_sgm, write_zeros
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +45,16 @@ def test_a_checkpoint_is_added_where_it_lies_checked_and_forgotten(run, tmp_path
     run("remove", "svd-xt")
     assert path.is_file()
     run("verify", "svd-xt", code=2)
+
+
+def test_what_a_variant_may_have_besides_is_pulled_by_its_purpose(run, tmp_path):
+    source = read_spec(shipped("configs") / "models" / "svd-xt.yaml").extras["draft_unet"].source
+    (name,) = source.weights.values()
+    path = write_zeros(tmp_path / name, DIFFUSERS, "F32")
+    with serving({f"{source.repo}/resolve/{source.revision}/{name}": path.read_bytes()}) as hub:
+        told = run("pull", "svd-xt", "--with", "draft", HF_ENDPOINT=hub.endpoint).stdout.strip()
+    assert told == f"For draft: {tmp_path / 'home' / 'models' / 'svd-xt' / 'draft_unet' / name}."
+    assert "svd has nothing for draft" in run("pull", "svd", "--with", "draft", code=2).stderr
 
 
 def test_a_name_that_says_nothing_needs_as(run, tmp_path):

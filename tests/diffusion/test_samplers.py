@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from studio.diffusion.precondition import denoise_v
 from studio.diffusion.samplers import SAMPLERS, STOCHASTIC, euler, seeded_noise
-from studio.diffusion.sigmas import initial_noise, karras
+from studio.diffusion.sigmas import every_so_many, initial_noise, karras
 from tests.tiny import DIFFUSERS_WARNS, SCHEDULER
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -25,12 +26,22 @@ def gaussian(mean, deviation):
     return denoise
 
 
+def consistent(mean, deviation):
+    """The consistency function of normally distributed data: where the ODE's solution through x ends."""
+
+    def denoise(x, sigma):
+        return mean + (x - mean) * deviation / torch.sqrt(deviation**2 + sigma**2)
+
+    return denoise
+
+
 @every_sampler
 def test_it_brings_noise_to_the_distribution_of_the_data(sampler):
     noise = torch.randn(20000, generator=torch.Generator().manual_seed(0))
     schedule = karras(200, sigma_min=0.002, sigma_max=80.0)
     x = initial_noise(noise, schedule[0])
-    out = sampler(gaussian(2.0, 0.5), x, schedule, ignore, noise=seeded_noise(1, x))
+    denoise = consistent(2.0, 0.5) if sampler is SAMPLERS["lcm"] else gaussian(2.0, 0.5)
+    out = sampler(denoise, x, schedule, ignore, noise=seeded_noise(1, x))
     assert out.mean().item() == pytest.approx(2.0, abs=0.05)
     assert out.std().item() == pytest.approx(0.5, rel=0.05)
 
@@ -171,6 +182,60 @@ def test_dpm_solver_agrees_with_diffusers():
     scheduler.convert_model_output = lambda model_output, sample: model_output
     levels, x, theirs = trace(scheduler, 8, DENOISE)
     assert torch.allclose(SAMPLERS["dpmpp-2m"](DENOISE, x, levels, ignore), theirs(), atol=1e-5)
+
+
+def published_lcm(network, x, steps, noise):
+    """AnimateLCM's scheduler for SVD, written down from its formulas in float64: levels, scalings, noise."""
+    high, low = 700.0 ** (1 / 7), 0.002 ** (1 / 7)
+    levels = [(high + i * (40 // steps) / 39 * (low - high)) ** 7 for i in range(steps)] + [0.0]
+    x = x.double() * math.sqrt(700.0**2 + 1)
+    for i, (now, following) in enumerate(itertools.pairwise(levels)):
+        seen = network(x / math.sqrt(now**2 + 1), 0.25 * math.log(now))
+        denoised = -now / math.sqrt(now**2 + 1) * seen + x / (now**2 + 1)
+        x = denoised + noise(i).double() * following
+    return x
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_consistency_steps_are_those_of_the_published_scheduler(steps):
+    weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(3)) / 2
+
+    def network(scaled, c_noise):
+        return torch.tanh(scaled @ weight.to(scaled.dtype)) * math.cos(float(c_noise))
+
+    unit = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    levels = every_so_many(steps, trained=40, sigma_min=0.002, sigma_max=700.0)
+    x, noise = initial_noise(unit, levels[0]), seeded_noise(7, unit)
+    ours = SAMPLERS["lcm"](lambda x, sigma: denoise_v(network, x, sigma), x, levels, ignore, noise=noise)
+    assert torch.allclose(ours.double(), published_lcm(network, unit, steps, noise), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings(DIFFUSERS_WARNS)
+def test_consistency_steps_agree_with_diffusers_but_for_the_least_level():
+    from diffusers import CMStochasticIterativeScheduler
+
+    # Its network is -v. It puts sqrt(t^2 - sigma_min^2) of noise where AnimateLCM puts t, and shifts its scalings.
+    scheduler = CMStochasticIterativeScheduler(
+        num_train_timesteps=40, sigma_min=0.002, sigma_max=700.0, sigma_data=1.0, s_noise=1.0, clip_denoised=False
+    )
+    scheduler.set_timesteps(4)
+    levels = every_so_many(4, trained=40, sigma_min=0.002, sigma_max=700.0)
+    assert torch.allclose(scheduler.sigmas[:-1], levels[:-1], rtol=1e-5)
+    x = initial_noise(torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0)), levels[0])
+    theirs, generator = x, torch.Generator().manual_seed(9)
+    for i, t in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(theirs, t)
+        theirs = scheduler.step(-torch.tanh(scaled) * (i + 1), t, theirs, generator=generator).prev_sample
+    calls = itertools.count(1)
+    generator = torch.Generator().manual_seed(9)
+    ours = SAMPLERS["lcm"](
+        lambda x, sigma: denoise_v(lambda scaled, _: torch.tanh(scaled) * next(calls), x, sigma),
+        x,
+        levels,
+        ignore,
+        noise=lambda step: torch.randn(x.shape, generator=generator),
+    )
+    assert torch.allclose(ours, theirs, atol=0.03)
 
 
 def test_what_the_callback_raises_ends_the_sampling_there():

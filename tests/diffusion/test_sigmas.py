@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from studio.diffusion.sigmas import initial_noise, karras
+from studio.diffusion.sigmas import every_so_many, initial_noise, karras
 from tests.tiny import DIFFUSERS_WARNS, euler_scheduler
 
 
@@ -31,6 +31,21 @@ def test_one_step_starts_at_the_largest_sigma():
 def test_a_schedule_that_cannot_be_is_refused(steps, low, high):
     with pytest.raises(ValueError, match="steps from"):
         karras(steps, sigma_min=low, sigma_max=high)
+
+
+def test_a_consistency_model_sees_only_levels_that_it_was_trained_at_from_the_highest_on():
+    trained = karras(40, sigma_min=0.002, sigma_max=700.0)
+    s = every_so_many(4, trained=40, sigma_min=0.002, sigma_max=700.0)
+    assert torch.equal(s, torch.stack([trained[0], trained[10], trained[20], trained[30], torch.zeros(())]))
+    assert every_so_many(1, trained=40, sigma_min=0.002, sigma_max=700.0).tolist() == pytest.approx([700.0, 0.0])
+    assert torch.equal(every_so_many(40, trained=40, sigma_min=0.002, sigma_max=700.0), trained)
+    assert len(every_so_many(7, trained=40, sigma_min=0.002, sigma_max=700.0).unique()) == 8
+
+
+@pytest.mark.parametrize("steps", [0, 41])
+def test_more_steps_than_a_consistency_model_was_trained_at_are_refused(steps):
+    with pytest.raises(ValueError, match="trained at 40 levels"):
+        every_so_many(steps, trained=40, sigma_min=0.002, sigma_max=700.0)
 
 
 @pytest.mark.filterwarnings(DIFFUSERS_WARNS)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from studio.models.costs import Way, phases_of
 from studio.models.spec import VariantSpec
+from studio.models.tuned import Tuned
 
 
 class Held:
@@ -16,6 +18,8 @@ class Held:
 
     Args:
         device, dtype: where the modules are, and "fp16" or "fp32".
+        compiling: "on" or "off"; `compiled_dir` is where what is compiled is kept.
+        tuned: what was measured on the device.
     """
 
     def __init__(
@@ -26,8 +30,12 @@ class Held:
         device: str = "cpu",
         dtype: str = "fp32",
         exact_savings: bool = True,
+        compiling: str = "off",
+        compiled_dir: Path | None = None,
+        tuned: Tuned | None = None,
     ) -> None:
         self.modules, self.device, self.dtype, self.exact_savings = modules, device, dtype, exact_savings
+        self.compiling, self.compiled_dir, self.tuned = compiling, compiled_dir, tuned or Tuned(None)
         self._spec = spec
         self._ways: dict[str, Way] = {}
         self._chosen: dict[str, Any] = {}

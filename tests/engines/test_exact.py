@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
-from diffusers.models.attention import FeedForward
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 
 from studio.engines import exact, exact_blocks, networks
+from studio.engines.block_functions import add_feed_forward
 from studio.engines.sv3d_unet import PerFrameUNet
 from studio.models.sampling import FF_ROWS
 from tests import tiny
@@ -108,16 +108,14 @@ def test_feed_forwards_may_take_some_rows_at_a_time(plain, rewritten, ff_rows):
     expected = plain(x, NOISE_LEVEL, context, ids, return_dict=False)[0]
     prepared = exact.prepare(rewritten, context, ids, 4, ff_rows=ff_rows)
     most = []
-    hooks = [
-        m.register_forward_hook(lambda module, args, out: most.append(out[..., 0].numel()))
-        for m in rewritten.modules()
-        if isinstance(m, FeedForward)
-    ]
-    try:
+
+    def counting_rows(x_MC, *given, **fixed):
+        most.append(len(x_MC))
+        return add_feed_forward(x_MC, *given, **fixed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_blocks, "add_feed_forward", counting_rows)
         v = rewritten(x, NOISE_LEVEL, prepared, return_dict=False)[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
     assert off(v, expected) <= 5e-6
     assert max(most) == min(ff_rows, 2 * 4 * 8 * 16)
 
@@ -256,4 +254,5 @@ def test_a_full_size_step_may_take_less_memory_for_the_same_work(counts, branche
     count = lean[branches, in_rows]
     assert count.peak_bytes / 2**30 <= gib
     assert count.flop * 2 / branches == pytest.approx(after.flop, rel=1e-3)
-    assert count.moved_bytes * 2 / branches <= after.moved_bytes * 1.002
+    # Weights are read once more for each branch, and for each slice.
+    assert count.moved_bytes * 2 / branches <= after.moved_bytes * 1.008

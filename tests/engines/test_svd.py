@@ -21,7 +21,7 @@ class Watch:
 
     def __init__(self, cancel_stage=None, cancel_at=0, previews=False, resume_from=None):
         self.state, self.resume_from = None, resume_from
-        self.steps, self.notices, self.shown = [], [], []
+        self.steps, self.notices, self.shown, self.facts = [], [], [], {}
         self.cancel = (cancel_stage, cancel_at)
         self.previews = previews
 
@@ -37,6 +37,9 @@ class Watch:
 
     def notice(self, sentence):
         self.notices.append(sentence)
+
+    def fact(self, name, value):
+        self.facts[name] = value
 
     def keep(self, state):
         self.state = {name: array.copy() for name, array in state.items()}

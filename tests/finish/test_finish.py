@@ -44,6 +44,8 @@ def greys(clip: Clip) -> list[int]:
             ["side-by-side"],
             ["smooth:24"],
             ["smooth:7.5"],
+            ["upscale"],
+            ["upscale:1.5", "side-by-side"],
             ["boomerang", "loop:5", "retime:24fps", "side-by-side"],
         ),
     ],
@@ -138,7 +140,9 @@ def test_side_by_side_holds_the_first_frame_on_the_left() -> None:
     assert (done.frames[:, :, 48:] == stepped().frames).all()
 
 
-@pytest.mark.parametrize("step", ["reverse", "boomerang", "loop:4", "retime:2x", "retime:24fps", "side-by-side"])
+@pytest.mark.parametrize(
+    "step", ["reverse", "boomerang", "loop:4", "retime:2x", "retime:24fps", "side-by-side", "upscale:2"]
+)
 def test_alpha_goes_with_the_frames(step: str) -> None:
     done = finish(stepped(alpha=True), [step])
     assert done.alpha is not None
@@ -156,7 +160,7 @@ def test_no_steps_change_nothing() -> None:
 
 
 def test_a_step_stops_when_the_user_cancels() -> None:
-    for written in ("reverse", "boomerang", "loop", "retime:2x", "side-by-side", "caption:x", "smooth:24"):
+    for written in ("reverse", "boomerang", "loop", "retime:2x", "side-by-side", "caption:x", "smooth:24", "upscale"):
         with pytest.raises(Cancelled):
             finish(stepped(), [written], Bare(cancel_after=3))
 
@@ -166,7 +170,8 @@ def test_a_step_stops_when_the_user_cancels() -> None:
     [
         (
             "sparkle",
-            "'sparkle' is not a step; there are boomerang, caption, loop, retime, reverse, side-by-side, smooth.",
+            "'sparkle' is not a step; there are boomerang, caption, loop, retime, reverse, side-by-side, smooth, "
+            "upscale.",
         ),
         ("", "'' is not a step"),
         ("reverse:2", "reverse takes no value"),
@@ -197,6 +202,23 @@ def test_a_clip_that_would_grow_beyond_reason_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(studio.finish, "MAX_CLIP_BYTES", stepped().frames.nbytes)
     with pytest.raises(BadInput, match="boomerang makes the clip"):
         finish(stepped(), ["boomerang"])
+
+
+def test_upscale_is_the_same_picture_with_more_pixels() -> None:
+    done = finish(turning(), ["upscale:2"])
+    assert done.frames.shape == (8, 128, 128, 3)
+    assert done.closed
+    assert abs(middles(done.frames) / 2 - middles(turning().frames)).max() < 0.5
+    assert finish(stepped(), ["upscale:1.3x"]).frames.shape == (12, 42, 62, 3)
+
+
+@pytest.mark.parametrize("value", ["1", "0", "4.1", "x", "-2", "2.555", "9" * 30])
+def test_upscale_refuses_what_makes_it_no_larger_or_too_large(value: str) -> None:
+    with pytest.raises(BadInput, match="up to 4 times will") as caught:
+        finish(stepped(), [f"upscale:{value}"])
+    assert caught.value.field == "finish"
+    with pytest.raises(BadInput, match="makes 8192x4096; 4096 on a side is the most"):
+        expect(Shape(2, 4096, 2048, 7.0), ["upscale"])
 
 
 # --- smooth ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ MB = 10**6
 
 class Leaking(Worker):
     def __init__(self, orders, messages, guard):
-        super().__init__(orders, messages, LeakGuard(30 * MB, 30 * MB))
+        super().__init__(orders, messages, LeakGuard(30 * MB, 30 * MB), measured_every=1)
         self.lost = []
 
     def _run(self, task):

@@ -29,11 +29,13 @@ class Script:
     def __init__(self, on_event, on_lost):
         self.on_event, self.on_lost = on_event, on_lost
         self.started, self.cancelled, self.kills, self.expected = [], [], 0, []
+        self.freed = {}
         self.closed = False
         self._changed = threading.Condition()
 
-    def run(self, task):
+    def run(self, task, freed):
         with self._changed:
+            self.freed[task.job_id] = freed
             self.started.append(task.job_id)
             self._changed.notify_all()
 
@@ -288,3 +290,96 @@ def test_closing_interrupts_what_runs_and_keeps_what_waits(tmp_path, journal):
     dispatcher.close()
     assert dispatcher.runner.cancelled == ["a"]
     assert (journal.get("a").state, journal.get("b").state) == ("interrupted", "queued")
+
+
+def both_on_their_way(journal, dispatcher):
+    """`a` is being written, `b` runs."""
+    add(journal, dispatcher, "a", "b", "c")
+    dispatcher.runner.wait_for(1)
+    dispatcher.runner.freed["a"]()
+    dispatcher.runner.wait_for(2)
+    return dispatcher.runner
+
+
+def states(journal):
+    return [journal.get(job_id).state for job_id in ("a", "b", "c")]
+
+
+def test_a_job_starts_once_the_one_before_it_only_has_to_be_written_and_no_third_does(journal, dispatcher):
+    runner = both_on_their_way(journal, dispatcher)
+    assert states(journal) == ["running", "running", "queued"]
+    runner.on_event(events.Writing(job_id="a", done=1, total=4))
+    runner.on_event(events.Step(job_id="b", stage="sample", done=2, total=9))
+    assert [dispatcher.overlay(journal.get(job_id)).progress.done for job_id in ("a", "b")] == [1, 2]
+    runner.finish("a")
+    runner.freed["a"]()  # says nothing of what runs by now
+    time.sleep(0.05)
+    assert states(journal) == ["done", "running", "queued"]
+    assert runner.started == ["a", "b"]
+    runner.freed["b"]()
+    runner.wait_for(3)
+    runner.finish("c")
+    runner.finish("b")
+    assert states(journal) == ["done", "done", "done"]
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_cancelling_reaches_the_job_that_is_written_and_the_one_that_runs_each_alone(journal, dispatcher, which):
+    runner = both_on_their_way(journal, dispatcher)
+    dispatcher.cancel(journal.get(which))
+    assert runner.cancelled == [which]
+    runner.on_event(events.CancelledEvent(job_id=which))
+    other = "b" if which == "a" else "a"
+    assert (journal.get(which).state, journal.get(other).state) == ("cancelled", "running")
+
+
+def test_a_process_that_dies_with_two_jobs_costs_each_an_attempt_and_each_is_tried_again_alone(journal, dispatcher):
+    runner = both_on_their_way(journal, dispatcher)
+    runner.on_lost("a")
+    runner.on_lost("b")
+    runner.wait_for(3)
+    assert runner.started[2:] == ["a"]
+    runner.freed["a"]()
+    time.sleep(0.05)
+    assert runner.started[2:] == ["a"]
+    runner.finish("a")
+    runner.wait_for(4)
+    runner.freed["b"]()
+    time.sleep(0.05)
+    assert runner.started[3:] == ["b"]
+    runner.on_lost("b")
+    assert journal.get("b").state == "failed"
+    runner.wait_for(5)
+    assert [journal.get(job_id).attempt for job_id in ("a", "b", "c")] == [2, 2, 1]
+
+
+def test_a_job_that_is_tried_again_waits_for_what_is_still_written(journal, dispatcher):
+    runner = both_on_their_way(journal, dispatcher)
+    runner.on_lost("b")
+    time.sleep(0.05)
+    assert runner.started == ["a", "b"]
+    runner.finish("a")
+    runner.wait_for(3)
+    assert runner.started[2:] == ["b"]
+
+
+def test_stopping_one_job_by_force_costs_the_other_no_attempt(journal, dispatcher):
+    runner = both_on_their_way(journal, dispatcher)
+    dispatcher.cancel(journal.get("a"))
+    until(lambda: runner.kills)
+    runner.on_lost("a")
+    runner.on_lost("b")
+    runner.wait_for(3)
+    assert states(journal) == ["cancelled", "running", "queued"]
+    assert journal.get("b").attempt == 1
+    assert dispatcher.overlay(journal.get("b")).notices == (
+        "The device process was stopped with another job; trying once more.",
+    )
+
+
+def test_closing_interrupts_the_job_that_is_written_too(tmp_path, journal):
+    dispatcher = Dispatcher(Settings(home=tmp_path), journal, "me", Script)
+    runner = both_on_their_way(journal, dispatcher)
+    dispatcher.close()
+    assert sorted(runner.cancelled) == ["a", "b"]
+    assert states(journal) == ["interrupted", "interrupted", "queued"]

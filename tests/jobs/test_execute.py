@@ -199,3 +199,71 @@ def test_a_job_goes_on_where_the_last_process_died_and_makes_the_same_file(setti
     assert isinstance(heard[-1], Finished)
     assert [e.done for e in heard if isinstance(e, Step) and e.stage == "sample"] == [2, 3]
     assert task.target.read_bytes() == expected
+
+
+class Later:
+    """Keeps what is handed over until the test wants it."""
+
+    def __init__(self):
+        self.rests = []
+
+    def __call__(self, rest):
+        self.rests.append(rest)
+
+
+def other_task(task, settings, name="other"):
+    return task.model_copy(update={"job_id": name, "target": settings.outputs / f"{name}.mp4"})
+
+
+def test_what_is_written_after_another_job_ran_is_the_same_file(settings, svd_request, parallax_request):
+    """Nothing of its recipe is another job's either."""
+    workshop, later, heard = Workshop(settings), Later(), []
+    task = task_for({**svd_request, "finish": ["boomerang"]}, settings)
+    execute(task, workshop, heard.append)
+    expected = task.target.read_bytes()
+
+    execute(task, workshop, heard.append, hand_over=later)
+    assert [row["leases"] for row in workshop.manager.ledger()["components"]] == [0] * 3
+    assert not any(is_last(e) or isinstance(e, Writing) for e in heard[heard.index(last_of(heard)) + 1 :])
+    execute(other_task(task_for(parallax_request, settings), settings), workshop, lambda e: None)
+    task.target.unlink()
+    (rest,) = later.rests
+    rest()
+    assert isinstance(heard[-1], Finished)
+    assert task.target.read_bytes() == expected
+    assert list(settings.scratch.iterdir()) == []
+
+
+def last_of(heard):
+    return next(e for e in heard if is_last(e))
+
+
+def test_cancelling_while_it_waits_to_be_written_leaves_nothing(settings, parallax_request):
+    later, heard, asked = Later(), [], []
+    execute(task_for(parallax_request, settings), Workshop(settings), heard.append, lambda: bool(asked), later)
+    assert (settings.scratch / "job").is_dir()
+    asked.append(True)
+    later.rests[0]()
+    assert [e for e in heard if is_last(e)] == [CancelledEvent(job_id="job")]
+    assert not list(settings.outputs.rglob("*.*"))
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_frames_that_an_engine_makes_afterwards_are_made_before_the_device_is_handed_over(settings, parallax_request):
+    later, heard = Later(), []
+    task = task_for(parallax_request, settings, finish=["smooth:14 flow", "reverse"])
+    execute(task, Workshop(settings), heard.append, hand_over=later)
+    assert heard[-1] == Step(job_id="job", stage="smooth", done=8, total=8)
+    later.rests[0]()
+    assert isinstance(heard[-1], Finished)
+
+
+def test_a_clip_that_is_made_while_it_is_written_hands_nothing_over(settings, parallax_request):
+    later, heard = Later(), []
+    task = task_for(parallax_request, settings)
+    execute(task, Workshop(settings), heard.append)
+    smoother = {"mode": "interpolate", "clip": str(task.target), "variant": "flow", "factor": 2, "format": "mp4"}
+    again = other_task(task, settings).model_copy(update={"mode": "interpolate", "request": smoother})
+    execute(again, Workshop(settings), heard.append, hand_over=later)
+    assert later.rests == []
+    assert isinstance(heard[-1], Finished), heard[-1]

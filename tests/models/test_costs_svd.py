@@ -1,6 +1,7 @@
 """The formulas of `studio.models.costs.svd` against counts of the real modules at full size."""
 
 import copy
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +9,15 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from studio.diffusion.samplers import SAMPLERS
 from studio.engines import exact
+from studio.engines.shortcuts import Shortcuts
+from studio.engines.svd_network import schedule
 from studio.engines.whole_decode import decode_whole
 from studio.models.catalog import Catalog
 from studio.models.costs import phases_of, svd, svd_units
-from studio.models.sampling import FF_ROWS
+from studio.models.costs.svd_decoding import ClipSize
+from studio.models.sampling import FF_ROWS, Approximate
 from studio.settings import shipped
 from tests.counting import counting
 from tests.engines.test_exact import FULL as UNET
@@ -260,6 +265,87 @@ def test_every_evaluation_is_a_pass_of_the_network(given, passes):
     ways = costs(**given)["sample"].ways
     assert [way.passes for way in ways] == passes
     assert len({round(way.flop / 1e12) for way in ways}) == 1  # what is done is the same in all of them
+
+
+@pytest.mark.parametrize("branches", [2, 1])
+def test_fast_takes_what_the_formulas_say(saving, branches):
+    context, level = torch.zeros(branches, 1, 1024, dtype=torch.half, device="meta"), torch.empty((), device="meta")
+    prepared = exact.prepare(saving, context, torch.zeros(branches, 3), 25)
+    x, kept, counts = latent(*FULL, branches=branches, channels=8), exact.Kept(), {}
+    with counting() as loop:
+        for whole in (True, False, True):  # the last one with what the first one kept beside it
+            with counting() as counts[whole]:
+                saving(x, level, exact.Reusing(prepared, kept, whole), return_dict=False)
+    assert (9 * counts[True].flop + 16 * counts[False].flop) / (25 * counts[True].flop) <= 0.47
+    assert counts[False].launches <= 90
+    way = costs(steps=25, speed="fast", guidance_max=3.0 if branches == 2 else 1.0)["sample"].ways[0]
+    assert way.working_bytes == pytest.approx(loop.peak_bytes, rel=0.05)
+    assert way.working_bytes >= loop.peak_bytes
+    # Steps 20 to 24 are guided no more; of these 21 and 24 are whole.
+    whole, reusing = (9, 16) if branches == 1 else (7 + 2 / 2, 13 + 3 / 2)
+    assert way.flop == pytest.approx(whole * counts[True].flop + reusing * counts[False].flop, rel=0.01)
+    assert way.moved_bytes == pytest.approx(
+        whole * counts[True].moved_bytes + reusing * counts[False].moved_bytes, rel=0.03
+    )
+
+
+def test_fast_is_said_to_be_no_exact_way_and_needs_its_own_memory():
+    exactly, fast = costs(steps=25), costs(steps=25, speed="fast")
+    assert [way.exact for way in exactly["sample"].ways] == [True] * 4
+    assert [(way.exact, way.notice) for way in fast["sample"].ways] == [(False, "")] * 4
+    assert [way.name for way in fast["sample"].ways] == [f"{way.name}, fast" for way in exactly["sample"].ways]
+    assert [way.passes for way in fast["sample"].ways] == [9, 9, 16, 16]
+    for a, b in zip(exactly["sample"].ways, fast["sample"].ways, strict=True):
+        assert b.working_bytes - a.working_bytes == 2 * 25 * 72 * 128 * 320 * 2
+        assert b.flop < 0.47 * a.flop
+    assert fast["decode"] == exactly["decode"]
+    assert fast["encode"] == exactly["encode"]
+
+
+def test_between_two_pictures_each_end_keeps_its_own_and_nothing_is_unguided():
+    exactly, fast = (costs(steps=25, both_ways=True, speed=speed)["sample"].ways for speed in ("exact", "fast"))
+    assert [way.passes for way in fast] == [18, 18, 36, 36]
+    assert fast[0].working_bytes - exactly[0].working_bytes == 2 * (2 * 25 * 72 * 128 * 320 * 2)
+    assert fast[0].choice.approximate == Approximate()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 25, 50])
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_the_plan_counts_the_evaluations_that_the_engine_makes(steps, sampler):
+    spec = Catalog(shipped("configs") / "models").get("svd-xt")
+    levels = schedule(spec, wish(steps=steps))
+    shortcuts, asked = Shortcuts(Approximate(), levels), []
+
+    def denoise(x, sigma):
+        asked.append(torch.log(sigma) / 4)
+        return x
+
+    SAMPLERS[sampler](denoise, torch.ones(1), levels, lambda *_: None)
+    found = Counter((shortcuts.whole(c), 2 if shortcuts.guided(c) else 1) for c in asked)
+    given = {"guided": True, "both_ways": False}
+    assert svd._evaluations(wish(steps=steps, sampler=sampler), spec.facts, Approximate(), **given) == found
+
+
+def test_the_numbers_of_fast_are_the_variants_own_where_it_has_some():
+    assert svd.approximate_of(wish(speed="fast"), {"fast": {"cache_every": 2}}, True) == Approximate(cache_every=2)
+    assert svd.approximate_of(wish(speed="fast"), {}, False) == Approximate(cache_every=1)
+    assert svd.approximate_of(wish(speed="draft"), {}, True) is None
+
+
+def test_weights_in_8_bits_are_planned_beside_the_others():
+    facts = {"sigma_min": 0.002, "sigma_max": 700.0, "rho": 7.0}
+    plain, quantised = (
+        svd._sample_ways(ClipSize(*FULL), wish(speed="fast"), {**facts, "fast": {"quantise": kind}}, 2, True)[0]
+        for kind in ("", "int8")
+    )
+    assert quantised.working_bytes - plain.working_bytes == 571_805_440
+    assert (plain.choice.quantise, quantised.choice.quantise) == ("", "int8")
+
+
+def test_the_sampler_for_few_steps_runs_the_unet_for_few_steps():
+    cost = costs(steps=4, sampler="lcm", guidance_max=1.0)["sample"]
+    assert (cost.components, cost.streamed) == (("draft_unet",), "draft_unet")
+    assert costs(steps=4)["sample"].components == ("unet",)
 
 
 def test_without_the_savings_feed_forwards_are_not_sliced():

@@ -60,6 +60,7 @@ def test_the_best_device_that_is_there_is_chosen_and_its_precision(cuda):
     assert choose_device("auto", "auto") == Device("cuda:0", "Some GPU", "fp16")
     assert choose_device("cuda:1", "fp32") == Device("cuda:1", "Some GPU", "fp32")
     assert choose_device("cpu", "auto") == Device("cpu", "CPU", "fp32")
+    assert choose_device("cpu", "bf16") == Device("cpu", "CPU", "bf16")
 
 
 def test_a_device_that_is_not_there_is_refused_by_name(cuda, monkeypatch):

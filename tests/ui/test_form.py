@@ -60,6 +60,15 @@ def test_a_slider_whose_variant_leaves_it_open_can_be_empty():
     assert entry("frames", [spec("open", frames=Option(default=None))]).kind == "blank"
 
 
+def test_a_slider_that_can_only_stand_at_one_value_is_drawn_and_can_not_be_moved():
+    fixed = spec("fixed", frames=Option(default=21, min=21, max=21)).options_for("wish")["frames"]
+    with gr.Blocks():
+        slider = forms.draw(entry("frames"), fixed, elem_id="frames")
+    assert (slider.value, slider.interactive) == (21, False)
+    free = forms.follow(entry("frames"), PLAIN.options_for("wish")["frames"])
+    assert (free["maximum"], free["interactive"]) == (60, True)
+
+
 def test_a_field_is_heard_by_the_variants_that_list_it_and_by_all_where_none_does():
     assert entry("width").heard_by({"variant": "plain"})
     assert not entry("width").heard_by({"variant": "bold"})
@@ -105,6 +114,14 @@ def test_choices_read_like_words_except_names_of_formats():
     choices = forms.follow(entry("look"), None)["choices"]
     assert choices == [("As is", "as-is"), ("Very bold", "very-bold")]
     assert ("mp4", "mp4") in forms.follow(entry("format"), None)["choices"]
+
+
+def test_a_choice_is_called_what_the_field_calls_it():
+    class Labelled(Wish):
+        look: Literal["as-is", "very-bold"] = Field("as-is", json_schema_extra={"labels": {"very-bold": "Bold (loud)"}})
+
+    (look,) = (e for e in forms.entries(Labelled, {}) if e.name == "look")
+    assert forms.follow(look, None)["choices"] == [("As is", "as-is"), ("Bold (loud)", "very-bold")]
 
 
 def test_the_picture_and_the_variant_come_first_and_what_all_requests_share_last():

@@ -48,6 +48,23 @@ def test_a_variant_shows_the_fields_it_listens_to_with_its_own_defaults(parts):
     assert form.fill({"variant": "parallax", "frames": 9})[form.controls["frames"]]["value"] == 9
 
 
+def test_a_speed_moves_what_the_variant_sets_at_it_and_another_one_moves_it_back(parts):
+    form = parts[ModeForm]
+    exact = {"steps": 30, "width": 1024, "height": 576, "sampler": "euler", "guidance_min": 1.5, "guidance_max": 3.0}
+
+    def at(speed):
+        moved = form.hurry(speed, "svd-xt")
+        return {name: moved[form.controls[name]]["value"] for name in exact}
+
+    assert at("draft") == {**exact, "steps": 8, "width": 512, "height": 320}
+    assert at("fast") == at("exact") == exact
+    assert [k for k in form.hurry("draft", "svd-xt") if k not in form.outputs] == []
+    assert form.hurry("draft", "parallax") == {}
+    spoken = form.follow({"variant": "svd-xt"}, {"speed": "draft", "steps": 9})
+    assert spoken[form.controls["steps"]]["value"] == 9
+    assert spoken[form.controls["width"]]["value"] == 512
+
+
 def test_the_requests_fields_come_from_the_controls_and_hidden_ones_are_left_out(parts, photo, studio):
     form = parts[ModeForm]
     kept = parts["uploads"] / "a.png"

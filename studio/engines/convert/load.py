@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from studio.engines.convert.parts import CLIP_HEAD_DIM, HEAD_DIM, Step, read_part, refuse
+from studio.engines.convert.parts import CLIP_HEAD_DIM, HEAD_DIM, Part, Step, read_part, refuse
 from studio.engines.weights.layout import Opened, source_of
 from studio.engines.weights.module_weights import ModuleWeights
 from studio.engines.weights.reading import STORED_DTYPES, begins
 from studio.errors import BadInput
-from studio.models.checkpoint import Component, read_checkpoint
+from studio.models.checkpoint import Component, read_checkpoint, read_video_unet
 from studio.models.weights import Report
 
 _WINDOW_BYTES = 128 << 20
@@ -35,16 +35,25 @@ def open_component(
     """
     checkpoint = read_checkpoint(path)
     refuse(path, "has the unknown", list(checkpoint.unknown))
-    module, steps = read_part(checkpoint, component, head_dim=head_dim, clip_head_dim=clip_head_dim).plan()
-    begin = begins(path)
+    return _opened(read_part(checkpoint, component, head_dim=head_dim, clip_head_dim=clip_head_dim))
+
+
+def open_video_unet(path: Path, *, head_dim: int = HEAD_DIM) -> Opened:
+    """The UNet of a file that may hold no more than that, or other parts that nobody asks for; see `open_component`."""
+    return _opened(read_part(read_video_unet(path), "unet", head_dim=head_dim))
+
+
+def _opened(part: Part) -> Opened:
+    module, steps = part.plan()
+    begin = begins(part.path)
     sources = {
         target.name: source_of(
-            path, begin[step.name], STORED_DTYPES[step.stored.dtype], step.stored.shape, target.transform
+            part.path, begin[step.name], STORED_DTYPES[step.stored.dtype], step.stored.shape, target.transform
         )
         for step in steps
         for target in step.targets
     }
-    return Opened(module, sources, f"the {component} in {path.name}")
+    return Opened(module, sources, f"the {part.component} in {part.path.name}")
 
 
 def load_component(

@@ -69,6 +69,7 @@ class Slot:
         begin: its first byte, counted from the start of the memory.
         source: where it comes from; the tensor itself where no file holds it.
         off: how far its first byte is from where one may begin.
+        channels_last: the bytes lie in that order of dimensions; shape and numbers are the same.
     """
 
     place: Place
@@ -76,11 +77,14 @@ class Slot:
     begin: int
     source: Source | torch.Tensor
     off: int = 0
+    channels_last: bool = False
 
     @property
     def direct(self) -> bool:
         """True where the file's bytes are the tensor's."""
-        return isinstance(self.source, Source) and self.source.transform is None and self.source.dtype == self.dtype
+        source = self.source
+        same_order = isinstance(source, Source) and source.transform is None and not self.channels_last
+        return same_order and source.dtype == self.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,7 +103,11 @@ class Slot:
 
     def within(self, memory: torch.Tensor, start: int = 0) -> torch.Tensor:
         """The tensor as a view of that memory (uint8), whose first byte is the layout's byte `start`."""
-        return memory[self.begin - start :][: self.nbytes].view(self.dtype).view(self.shape)
+        flat = memory[self.begin - start :][: self.nbytes].view(self.dtype)
+        if not self.channels_last:
+            return flat.view(self.shape)
+        count, channels, *over = self.shape
+        return flat.view(count, *over, channels).movedim(-1, 1)
 
 
 class Extent(NamedTuple):
@@ -151,13 +159,21 @@ def source_of(
     return Source(file, begin + wanted.storage_offset() * dtype.itemsize, dtype, tuple(wanted.shape))
 
 
-def lay_out(opened: Opened, dtype: torch.dtype, units: Sequence[nn.Module] = (), *, as_mapped: bool = False) -> Layout:
+def lay_out(
+    opened: Opened,
+    dtype: torch.dtype,
+    units: Sequence[nn.Module] = (),
+    *,
+    as_mapped: bool = False,
+    channels_last: bool = False,
+) -> Layout:
     """The layout of the component in that dtype (for floating point; the rest keeps its own).
 
     Args:
         units: submodules that share nothing, in order of execution.
         as_mapped: a tensor that could be mapped is off the round address by as much as it is in its file. Kernels for
             the CPU add up in another order by that, and what is streamed should give what the mapped file gives.
+        channels_last: so lie the weights of convolutions; what they are given and give follows them.
     """
     unit_of = {module: i for i, unit in enumerate(units) for module in unit.modules()}
     groups: list[list[Slot]] = [[] for _ in range(len(units) + 1)]
@@ -166,7 +182,7 @@ def lay_out(opened: Opened, dtype: torch.dtype, units: Sequence[nn.Module] = (),
         wanted = dtype if isinstance(source, Source) and source.dtype.is_floating_point else source.dtype
         if isinstance(source, Source):
             place = place.as_dtype(wanted)
-        slot = Slot(place, wanted, 0, source)
+        slot = Slot(place, wanted, 0, source, channels_last=channels_last and _has_order(place))
         if as_mapped and slot.direct and source.begin % wanted.itemsize == 0:
             slot = replace(slot, off=source.begin % ALIGNED_BYTES)
         groups[unit_of.get(place.owner, -1) + 1].append(slot)
@@ -177,6 +193,15 @@ def lay_out(opened: Opened, dtype: torch.dtype, units: Sequence[nn.Module] = (),
     return Layout(extents[0], tuple(extents[1:]))
 
 
+def channels_last(module: nn.Module) -> nn.Module:
+    """The same module, the weights of its convolutions now with their channels last: what a layout does on the way."""
+    for place in places(module).values():
+        if _has_order(place):
+            tensor = place.empty.detach()
+            place.point(place.make(tensor.movedim(1, -1).contiguous().movedim(-1, 1)))
+    return module
+
+
 def side_by_side(slots: Iterable[Slot], begin: int = 0) -> Extent:
     """The same tensors, one after another from `begin` on."""
     moved, end = [], begin
@@ -184,6 +209,12 @@ def side_by_side(slots: Iterable[Slot], begin: int = 0) -> Extent:
         moved.append(replace(slot, begin=end + slot.off))
         end = moved[-1].end
     return Extent(tuple(moved), begin, end)
+
+
+def _has_order(place: Place) -> bool:
+    """True of a convolution's weight whose numbers lie otherwise with its channels last."""
+    shape = place.empty.shape
+    return isinstance(place.owner, nn.Conv2d | nn.Conv3d) and place.leaf == "weight" and math.prod(shape[2:]) > 1
 
 
 def aligned(count: int) -> int:

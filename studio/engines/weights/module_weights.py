@@ -40,6 +40,7 @@ class ModuleWeights:
         dtype: "fp16" or "fp32".
         units: submodules that can be streamed, in order of execution.
         stay_first: their numbers, those first that should stay on the device where some can.
+        channels_last: the weights of convolutions lie so, on the host already.
     """
 
     def __init__(
@@ -51,13 +52,16 @@ class ModuleWeights:
         units: Sequence[nn.Module] = (),
         stay_first: Sequence[int] = (),
         carrier: Carrier | None = None,
+        channels_last: bool = False,
     ) -> None:
         assert sorted(stay_first) == list(range(len(units))), stay_first
         self._module = opened.module.eval().requires_grad_(False)
         self._kind = type(opened.module).__name__  # `exact.rewrite` gives it another
         self._what = opened.what
         self._carrier = carrier or carrier_for(device)
-        self._layout = lay_out(opened, DTYPES[dtype], units, as_mapped=not self._carrier.separate)
+        self._layout = lay_out(
+            opened, DTYPES[dtype], units, as_mapped=not self._carrier.separate, channels_last=channels_last
+        )
         self._unit_modules = tuple(units)
         self._stay_first = tuple(stay_first)
         self._slab: Slab | None = None
@@ -164,7 +168,7 @@ class ModuleWeights:
 
     def digest(self, report: Report) -> str:
         """The sha256, in hex, of the network's class and of its tensors as they are on the device: names in order of
-        the alphabet, dtypes, shapes, bytes. The same from whatever files they come.
+        the alphabet, dtypes, shapes, bytes. The same from whatever files they come, and however they lie.
 
         Raises:
             BadInput: a file is damaged.
@@ -184,7 +188,8 @@ class ModuleWeights:
             if not self._slab:
                 for _ in read_into([alone], memory):
                     pass
-            found.update(memory[alone.begin :][: slot.nbytes].numpy())
+            tensor = alone.within(memory).contiguous()
+            found.update(tensor.flatten().view(torch.uint8).numpy())
             done += slot.source.nbytes
             report(done, total)
         return found.hexdigest()

@@ -133,13 +133,15 @@ def _batches(slots: Iterable[Slot]) -> Iterator[list[Slot]]:
 def _convert(file: IO[bytes], source: Source, target: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:
     """`target` holds what the file has, in its own dtype; returns the scratch memory, grown where it had to."""
     width = source.dtype.itemsize
-    # A transform needs the tensor whole; the largest such one is a projection of 3 MB.
-    block = source.nbytes if source.transform is not None else min(source.nbytes, _BLOCK_BYTES // width * width)
+    # A transform needs the tensor whole, and so does another order in memory: a convolution of 60 MB at most.
+    whole = source.transform is not None or not target.is_contiguous()
+    block = source.nbytes if whole else min(source.nbytes, _BLOCK_BYTES // width * width)
     if scratch.numel() < block:
         scratch = torch.empty(block, dtype=torch.uint8)
-    if source.transform is not None:
+    if whole:
         _read(file, source.begin, scratch[:block])
-        target.copy_(source.transform(scratch[:block].view(source.dtype).view(source.shape)))
+        stored = scratch[:block].view(source.dtype).view(source.shape)
+        target.copy_(stored if source.transform is None else source.transform(stored))
         return scratch
     flat = target.view(-1)
     for done in range(0, source.nbytes, block or 1):

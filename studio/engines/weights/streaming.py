@@ -114,6 +114,11 @@ class Stream:
         self._holds[b] = i
 
 
+def is_streamed(module: nn.Module) -> bool:
+    """True where something in the module comes and goes as it runs."""
+    return any(m in _STREAMED for m in module.modules())
+
+
 @contextmanager
 def present(module: nn.Module) -> Iterator[None]:
     """The module's weights can be read for the length of the block, also where they are streamed and it doesn't run.

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from studio.models.spec import VariantSpec
+if TYPE_CHECKING:
+    from studio.models.spec import VariantSpec
 
 
 @dataclass(frozen=True)
@@ -89,4 +91,24 @@ def phases_of(spec: VariantSpec, wish: Any, *, value_bytes: int, exact_savings: 
     name = f"{__name__}.{spec.family}"
     if spec.bundled or importlib.util.find_spec(name) is None:
         return ()
-    return importlib.import_module(name).phases(spec, wish, value_bytes=value_bytes, exact_savings=exact_savings)
+    found = importlib.import_module(name).phases(spec, wish, value_bytes=value_bytes, exact_savings=exact_savings)
+    shares = spec.facts.get("share_of_published", {})
+    return tuple(_share(cost, shares.get(cost.phase, {})) for cost in found)
+
+
+def _share(cost: PhaseCost, share: Mapping[str, float]) -> PhaseCost:
+    """What the phase costs with networks of another size than the published ones, for which the formulas are.
+
+    Args:
+        share: of the published networks' ``working_bytes``, ``flop`` and ``moved_bytes``, where they differ.
+    """
+    ways = tuple(
+        replace(
+            way,
+            working_bytes=round(way.working_bytes * share.get("working_bytes", 1)),
+            flop=way.flop * share.get("flop", 1),
+            moved_bytes=way.moved_bytes * share.get("moved_bytes", 1),
+        )
+        for way in cost.ways
+    )
+    return replace(cost, ways=ways)

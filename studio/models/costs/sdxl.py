@@ -6,15 +6,19 @@ repeats. A cell is one latent cell (8x8 pixels) of one branch; a value is one ac
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.models.costs import PhaseCost, Way
 from studio.models.costs.sdxl_unets import BASE, REFINER, Unet
 from studio.models.decoding import Decode
 from studio.models.sampling import Sample
-from studio.models.spec import VariantSpec
+from studio.models.wish import Changed
+
+if TYPE_CHECKING:
+    from studio.models.spec import VariantSpec
 
 _CELL = 8
 """Pixels on a side of one latent cell."""
@@ -68,6 +72,7 @@ def phases(spec: VariantSpec, wish: Any, *, value_bytes: int, exact_savings: boo
 
     See `studio.models.costs.phases_of`. `wish.candidates` is how many pictures are painted.
     """
+    wish = _as_painted(spec, wish)
     encoders = tuple(name for name in ("text_encoder", "text_encoder_2") if name in spec.component_bytes)
     unet = REFINER if refines(spec) else BASE
     found = [
@@ -77,6 +82,16 @@ def phases(spec: VariantSpec, wish: Any, *, value_bytes: int, exact_savings: boo
     if refines(spec) or wish.refine_from is None:
         found.append(PhaseCost("decode", ("vae",), tuple(_decode_ways(wish, value_bytes))))
     return tuple(found)
+
+
+def _as_painted(spec: VariantSpec, wish: Any) -> Any:
+    """The wish no larger than the model paints: a request is planned before the painter was asked for its size."""
+    trained = spec.facts.get("buckets", ())
+    if not trained or wish.width * wish.height <= max(width * height for width, height in trained):
+        return wish
+    shape = wish.width / wish.height
+    width, height = min(trained, key=lambda size: abs(math.log(size[0] / size[1] / shape)))
+    return Changed(wish, width=width, height=height)
 
 
 def _prompt(encoders: tuple[str, ...], value_bytes: int) -> Way:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout  # the built-in one only from Python 3.11 on
 from dataclasses import dataclass
-from os import cpu_count
 
 import numpy as np
 
+from studio.models.cores import usable_cpus
 from studio.scene.camera import Camera, picture_camera
 from studio.scene.path import NEAREST, camera_path
 from studio.scene.toybox.lights import direction
@@ -92,7 +92,7 @@ def render_view(
     rgb = np.empty((height, width, 3), np.float32)
     depth, ids = np.empty((height, width), np.float32), np.empty((height, width), np.int16)
     rounds = 2 * height
-    workers = workers or min(_MOST_WORKERS, cpu_count() or 1)
+    workers = workers or min(_MOST_WORKERS, usable_cpus())
     pool = ThreadPoolExecutor(workers, thread_name_prefix="toybox")
 
     def pass_over(offsets: np.ndarray, wanted: np.ndarray, before: int) -> None:
