@@ -10,8 +10,8 @@ A family's module has
 - ``Engine(spec, components)``: a class with one method a capability, named by `METHODS`. ``run =
   components.start(request, ctx)`` makes the plan, ``run.phase(name, work)`` does a phase by it, again and leaner where
   memory runs out; in it, `components.use(*names, phase=...)` is a context manager that gives those components on the
-  device. `components.device` and `components.dtype` say where and in what ("bf16", "fp16" or "fp32"); `components.tuned`,
-  `components.compiling` and `components.compiled_dir` are for `studio.engines.kernels`.
+  device. `components.device` and `components.dtype` say where and in what ("bf16", "fp16" or "fp32");
+  `components.tuned`, `components.compiling` and `components.compiled_dir` are for `studio.engines.kernels`.
 
 What a request costs a family that has weights stands in `studio/models/costs/`, in a module of the same name.
 
