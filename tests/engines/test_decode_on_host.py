@@ -127,6 +127,7 @@ def test_what_it_takes_on_the_device_is_known_before(full_decoder, size, slice_p
     assert count.crossed_bytes / (frames * width * height * 2) == pytest.approx(4285, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_6_gib_on_the_device_takes_1(full_decoder):
     size = (25, 1024, 576)
     assert counted(full_decoder, *size, LEAN_SLICE_PIXELS).peak["meta"] / GIB <= 0.9

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,7 +40,12 @@ def one_thread(monkeypatch):
 
 def worker_pids(parent: int, module: str = "studio.jobs.worker") -> list[int]:
     """Children of a process that are device processes."""
-    return [child.pid for child in psutil.Process(parent).children() if module in child.cmdline()]
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if module in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def gone(pid: int, within_s: float = 10) -> bool:
@@ -167,6 +173,7 @@ def test_weights_that_nobody_uses_for_a_while_are_dropped(settings, small, tiny_
         assert studio.wait(studio.submit(request).id).state == "done"
 
 
+@pytest.mark.slow
 def test_another_process_reads_what_is_held_and_has_it_dropped(settings, small, tiny_svd):
     request = {k: small[k] for k in ("mode", "image", "seed")} | {"variant": tiny_svd}
     with Studio(settings) as studio:

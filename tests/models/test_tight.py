@@ -140,6 +140,7 @@ def test_with_less_and_less_memory_the_job_ends_with_the_same_frames_until_it_is
     assert TOTALS[-1] < least < TOTALS[0]
 
 
+@pytest.mark.slow
 def test_what_ran_out_once_is_planned_for_the_next_time(folder, tmp_path):
     told = []
     for _ in range(4):
