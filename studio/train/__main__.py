@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None, *, began_s: float | None = None) ->
         return pack(words)
     given = _parser().parse_args(words)
     try:
-        return _run(given, shlex.join(words), time.monotonic() if began_s is None else began_s)
+        return _run(given, shlex.join(map(_without_folders, words)), time.monotonic() if began_s is None else began_s)
     except StudioError as e:
         print(f"{e.message} {e.remedy}".rstrip(), file=sys.stderr)
         return e.exit_code
@@ -86,6 +86,12 @@ def _above_0(kind: type) -> Callable[[str], float]:
 
     read.__name__ = "number above 0"
     return read
+
+
+def _without_folders(word: str) -> str:
+    """The word, of an absolute path its last part: where a machine keeps things is nobody's business."""
+    option, equals, value = word.rpartition("=")
+    return option + equals + Path(value).name if Path(value).is_absolute() else word
 
 
 def _run(given: argparse.Namespace, words: str, began_s: float) -> int:

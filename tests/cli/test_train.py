@@ -25,3 +25,13 @@ def test_help_says_what_there_is_to_train():
     result = CliRunner().invoke(app, ["train", "--help"])
     assert result.exit_code == 0
     assert "vae, clip, svd, sv3d, sdxl" in result.output
+
+
+def test_the_command_that_is_kept_with_the_weights_names_no_place_of_the_machine(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(program, "_run", lambda given, words, began_s: kept.append(words) or 0)
+    assert (
+        program.main(["vae", "--out", str(tmp_path / "pocket"), f"--weights={tmp_path / 'more'}", "--minutes", "6"])
+        == 0
+    )
+    assert kept == ["vae --out pocket --weights=more --minutes 6"]
